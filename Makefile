@@ -1,0 +1,52 @@
+# Everything starts from a bare Python: `make demo` and `make test` set up .venv first, once.
+PYTHON ?= python3
+VENV ?= .venv
+# Where torch may come from besides the package index. A machine without an NVIDIA driver takes the wheel without CUDA from
+# here, which spares it several GB; TORCH_INDEX= (empty) leaves the choice to the package index alone.
+TORCH_INDEX ?= $(if $(shell command -v nvidia-smi 2>/dev/null),,https://download.pytorch.org/whl/cpu)
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help install demo test check format bench clean
+
+help:
+	@echo 'make install  set up $(VENV): symgnn, its dependencies, the tests and tools'
+	@echo 'make demo     train on the built-in motion, evaluate, write a report (under three minutes)'
+	@echo 'make test     all tests'
+	@echo 'make check    format, lint and types'
+	@echo 'make format   put the format right, and what lint can put right'
+	@echo 'make bench    speed on this machine, beside its floor'
+	@echo 'make clean    remove $(VENV) and all caches; runs/ stays'
+
+install: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("symgnn needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --retries 1 --timeout 30 \
+		$(addprefix --extra-index-url ,$(TORCH_INDEX)) -c constraints.txt torch
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/symgnn demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/pyright
+
+format: $(READY)
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: $(READY)
+	$(BIN)/symgnn bench
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,240 @@
+"""Presets: everything that distinguishes one run from another, as data.
+
+A preset is a YAML file in ``symgnn/presets`` (or the user's own), read into the frozen records below. A preset may name another
+one with ``extends`` and state only what differs. The docstring under each field says where its number comes from;
+``symgnn info`` and ``--help`` print it.
+"""
+
+import ast
+import difflib
+import functools
+import inspect
+import textwrap
+from collections.abc import Mapping
+from dataclasses import asdict, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic.dataclasses import dataclass
+
+from symgnn.errors import InputError
+
+_RECORD = ConfigDict(extra="forbid")
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Amount = Annotated[float, Field(ge=0)]
+
+
+@dataclass(frozen=True, config=_RECORD)
+class DataConfig:
+    """What a window of motion is."""
+
+    layout: str = "cmu"
+    """Name of a built-in layout or path of a layout's YAML file."""
+    space: Literal["xyz", "expmap"] = "expmap"
+    """What a joint's channels are: positions, or exponential maps (sec. 6.1.1)."""
+    step: Count = 2
+    """Keep every n-th frame of a recording (sec. 6.1.1: "We downsample all sequences by two")."""
+    observed: Count = 50
+    """Frames the model sees, the current one included (Table 18; reading 1)."""
+    future: Count = 25
+    """Frames it predicts: 10 for the short horizon, 25 for the long one."""
+    skip: Annotated[int, Field(ge=0)] = 0
+    """Leading rows of each recording that training leaves out (1 on CMU: the release's T-pose; reading 5)."""
+
+
+@dataclass(frozen=True, config=_RECORD)
+class ModelConfig:
+    """The network of sections 4 and 5."""
+
+    graph_channels: tuple[Count, ...] = (32, 32, 128, 256)
+    """Features after the graph convolution of each block (Table 18)."""
+    channels: tuple[Count, ...] = (32, 64, 128, 256)
+    """Features after the temporal convolution of each block (Table 18)."""
+    strides: tuple[Count, ...] = (1, 2, 2, 2)
+    """Temporal stride of each block (sec. 6.1.2)."""
+    kernels: tuple[Count, ...] = (9, 9, 9, 7)
+    """Temporal kernel of each block (Table 18; reading 13)."""
+    fuse_after: tuple[Count, ...] = (2, 3)
+    """Blocks after which the two scales are exchanged (reading 13)."""
+    width: Annotated[float, Field(gt=0)] = 1.0
+    """Factor on every number of features, heads and AGIM included (1 is the paper; less is faster)."""
+    hop: Count = 3
+    """Highest power of the skeleton graph, the paper's Γ (Table 12: 3 on H3.6M and CMU; Table 11: 4 on NTU and Kinetics)."""
+    agim_iterations: Annotated[int, Field(ge=0)] = 2
+    """Node-edge propagations of AGIM, the paper's K (Fig. 8 sweeps it; reading 7)."""
+    agim_hidden: Count = 128
+    """Features inside AGIM (Table 16)."""
+    actional_weight: Amount = 1.0
+    """Weight of the actional graph in eq. (5), the paper's λ_act (sec. 6.1.2: 1.0 on H3.6M and CMU, 0.5 on NTU and Kinetics)."""
+    difference_orders: tuple[Literal[0, 1, 2], ...] = (0, 1, 2)
+    """Orders of eq. (9), one branch each (sec. 4.3; Tables 13 and 14)."""
+    graphs: Literal["both", "structural", "actional"] = "both"
+    """Terms of eq. (5) that are present (Tables 1 and 12: "Only J-S", "Only J-A")."""
+    scales: Literal["both", "joint", "part"] = "both"
+    """Scales of the backbone (Tables 3 and 12: "Only J", "Only P"; reading 16)."""
+    bone: bool = True
+    """Add the dual bone network of section 5.5 (Table 3: "No bone")."""
+    bone_weight: Amount = 1.0
+    """Weight of the bone network's scores in the fused ones (reading 15)."""
+    recognition: bool = True
+    """Have a recognition head (Table 7: "No recg")."""
+    prediction: bool = True
+    """Have a prediction head (Table 3: "No pred")."""
+    hidden: Count = 256
+    """Hidden features of both heads and of the GRU (sec. 6.1.2)."""
+    scaling: Literal["coordinate", "body"] = "coordinate"
+    """Inputs and targets are divided by each coordinate's own deviation (reading 3), or all by the body's mean deviation, so that a
+    joint weighs in the loss as it does in the error (reading 25)."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Dropout in blocks and AGIM (Tables 16 to 18 place it; the paper gives no rate)."""
+
+
+@dataclass(frozen=True, config=_RECORD)
+class TrainingConfig:
+    """How the parameters are found."""
+
+    steps: Count = 100_000
+    """Optimiser steps (sec. 6.1.2: 10^5 on H3.6M and CMU)."""
+    batch: Count = 64
+    """Windows a step, over all processes (sec. 6.1.2)."""
+    optimizer: Literal["adam", "sgd"] = "adam"
+    """Adam on H3.6M and CMU, SGD with momentum 0.9 on NTU and Kinetics (sec. 6.1.2)."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    """Adam 1e-4 (sec. 6.1.2 lost a minus sign; reading 17), SGD 0.1."""
+    weight_decay: Amount = 0.0
+    """L2 penalty of the optimiser (not in the paper)."""
+    schedule: Literal["constant", "step", "cosine"] = "constant"
+    """Rate over time: constant; divided by 10 at each milestone; or cosine to zero after a warm-up."""
+    milestones: tuple[Fraction, ...] = ()
+    """Fractions of the steps at which "step" divides the rate by 10 (NTU: epochs 30, 60, 90 of 100)."""
+    warm_up: Fraction = 0.0
+    """Fraction of the steps over which the rate rises linearly from zero."""
+    weighting: Literal["features", "exact", "fixed"] = "features"
+    """How λ of eq. (15) is found: on the features the heads share, exactly over the backbone's parameters, or fixed (reading 18)."""
+    recognition_weight: Fraction = 0.5
+    """λ where the weighting is "fixed"."""
+    velocity_weight: Amount = 0.0
+    """Weight of the L1 distance between predicted and true frame-to-frame differences, added to eq. (12) (not in the paper)."""
+    time_reversal: Fraction = 0.0
+    """Probability that a training window is played backwards (not in the paper)."""
+    mirror: Fraction = 0.0
+    """Probability that a training window is mirrored left to right (not in the paper)."""
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of the exponential moving average of the weights that is reported (0: the weights themselves, as in the paper)."""
+    clip_norm: Amount = 0.0
+    """Largest gradient norm (0: no clipping)."""
+    precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"
+    """Arithmetic of the training step."""
+    validation: Fraction = 0.1
+    """Fraction of the training recordings held out, whole, for the ``validation`` checkpoint."""
+    validate_every: Count = 1_000
+    """Steps between two validations (and two checkpoints)."""
+    seed: int = 0
+    """Seed of the weights, the windows, the split and the dropout."""
+
+
+@dataclass(frozen=True, config=_RECORD)
+class Preset:
+    """One experiment: a window, a network, a training and the protocol that judges it."""
+
+    name: str
+    """What ``symgnn train`` calls it."""
+    description: str
+    """One line for ``symgnn info``."""
+    protocol: str
+    """Default protocol of ``symgnn evaluate``."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """The window."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The network."""
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    """The training."""
+
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that ship with the package."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def load_preset(name: str) -> Preset:
+    """Read a preset by name, or from the path of a YAML file.
+
+    Raises:
+        InputError: no such preset (the nearest name is given), or a field that does not exist or does not fit.
+    """
+    return preset_from_dict(_merged(name, ()), where=f"preset {name}")
+
+
+def preset_from_dict(values: Mapping[str, Any], where: str) -> Preset:
+    """Check plain values (of a YAML file, of a checkpoint) and make a preset of them.
+
+    Args:
+        values: nested mappings with the fields of [Preset][symgnn.config.Preset].
+        where: what the values came from, for the error message.
+    """
+    try:
+        return TypeAdapter(Preset).validate_python(dict(values))
+    except pydantic.ValidationError as error:
+        raise InputError(f"{where}: {_explain(error)}") from None
+
+
+def preset_to_dict(preset: Preset) -> dict[str, Any]:
+    """Plain nested values of a preset: what checkpoints carry and ``preset_from_dict`` reads back."""
+    return asdict(preset)
+
+
+@functools.cache
+def field_sources(record: type) -> dict[str, str]:
+    """The docstring under each field of a record: what it is and where its number comes from."""
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(record))).body
+    assert isinstance(definition, ast.ClassDef)
+    found: dict[str, str] = {}
+    for statement, after in zip(definition.body, definition.body[1:], strict=False):
+        match statement, after:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                found[name] = " ".join(text.split())
+    return found
+
+
+def _merged(name: str, chain: tuple[str, ...]) -> dict[str, Any]:
+    path = Path(name) if name.endswith((".yaml", ".yml")) else PRESETS / f"{name}.yaml"
+    if not path.is_file():
+        near = difflib.get_close_matches(name, preset_names(), n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise InputError(f"no preset {name!r}{hint} (there are: {', '.join(preset_names())})")
+    if name in chain:
+        raise InputError(f"{path}: extends itself by way of {' -> '.join((*chain, name))}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a YAML file: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected the fields of a preset, found {type(values).__name__}")
+    parent = values.pop("extends", None)
+    values.setdefault("name", path.stem)
+    return values if parent is None else _overlay(_merged(str(parent), (*chain, name)), values)
+
+
+def _overlay(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(below)
+    for key, value in above.items():
+        old = result.get(key)
+        result[key] = _overlay(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return result
+
+
+def _explain(error: pydantic.ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        place = ".".join(str(part) for part in problem["loc"])
+        found = "" if problem["type"] in {"missing", "unexpected_keyword_argument"} else f" (found {problem['input']!r})"
+        lines.append(f"{place}: {problem['msg']}{found}")
+    return "; ".join(lines)

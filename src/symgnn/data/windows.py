@@ -1,0 +1,294 @@
+"""Windows of motion for training, cut on the device the frames are on."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from symgnn.data.store import Store
+from symgnn.errors import InputError
+from symgnn.skeleton import Layout, Space
+from symgnn.types import Batch
+
+_logger = logging.getLogger("symgnn.data")
+
+
+@dataclass(frozen=True, eq=False)
+class Mirror:
+    """Exchange of left and right: node i takes the pose of ``nodes[i]``, each channel times its sign."""
+
+    nodes: Int[Tensor, " joint"]
+    signs: Float[Tensor, " channel"]
+
+    @classmethod
+    def of(cls, layout: Layout, space: Space, device: torch.device | str = "cpu") -> "Mirror":
+        """The reflection of a layout's bodies in the plane across ``layout.mirror_axis``.
+
+        A position (also in an image) changes the sign of that coordinate. The rotation R about an axis becomes S R S with the
+        reflection S, so its rotation vector keeps that coordinate and changes the sign of the other two.
+        """
+        axis = layout.mirror_axis
+        signs = [-1.0 if (channel == axis) != (space == "expmap") else 1.0 for channel in range(3)]
+        return cls(torch.tensor(layout.node_mirror, device=device), torch.tensor(signs, device=device))
+
+    def __call__(self, motion: Float[Tensor, "*lead joint channel"]) -> Float[Tensor, "*lead joint channel"]:
+        return motion.index_select(-2, self.nodes) * self.signs
+
+
+class WindowSampler:
+    """Random windows: a recording uniformly, then a start uniformly (reading 5).
+
+    A window is the frames start, start + step, ..., so every phase of the step is drawn. All frames lie in one tensor and a
+    batch is one gather on its device; only the random numbers are drawn where the generator lives. NaN stays NaN.
+
+    Args:
+        frames: the joints in use of all recordings, one after the other, in the units of the data.
+        starts: first frame of each recording.
+        lengths: frames of each recording.
+        labels: class of each recording, -1 for none.
+        observed: frames the model sees.
+        future: frames after them.
+        step: keep every n-th frame.
+        skip: leading frames of each recording that are left out (1 on CMU: the release's T-pose).
+        time_reversal: probability that a window is played backwards, its last future frame first.
+        mirror: probability that a window is mirrored.
+        reflection: how to mirror; needed where ``mirror`` is positive.
+        clips: what ``Batch.clip`` calls each recording; by default its position here.
+        names: what messages call each recording.
+        frame_labels: class of each frame; a window then has that of its current (last observed) frame.
+
+    Raises:
+        InputError: no recording is as long as a window. Shorter ones among others are left out, with a warning, and
+            listed in ``left_out``.
+    """
+
+    def __init__(
+        self,
+        frames: Float[Tensor, "total joint channel"],
+        starts: Int[Tensor, " recording"],
+        lengths: Int[Tensor, " recording"],
+        labels: Int[Tensor, " recording"],
+        *,
+        observed: int,
+        future: int,
+        step: int = 1,
+        skip: int = 0,
+        time_reversal: float = 0.0,
+        mirror: float = 0.0,
+        reflection: Mirror | None = None,
+        clips: Int[Tensor, " recording"] | None = None,
+        names: Sequence[str] | None = None,
+        frame_labels: Int[Tensor, " total"] | None = None,
+    ):
+        if min(observed, step) < 1 or min(future, skip) < 0:
+            raise ValueError("expected observed >= 1, step >= 1, future >= 0, skip >= 0")
+        if mirror > 0 and reflection is None:
+            raise ValueError("mirror > 0 needs a reflection")
+        device = frames.device
+        self.observed, self.future, self.step = observed, future, step
+        self.time_reversal, self.mirror, self._reflection = time_reversal, mirror, reflection
+        span = (observed + future - 1) * step + 1
+        counts = lengths.cpu() - skip - span + 1
+        fits = counts > 0
+        names = [f"recording {index}" for index in range(len(starts))] if names is None else names
+        self.left_out = tuple(name for name, long_enough in zip(names, fits.tolist(), strict=True) if not long_enough)
+        needed = f"{observed} + {future} frames, one in {step}, after {skip} skipped: {span + skip} rows"
+        if not fits.any():
+            longest = max(lengths.tolist(), default=0)
+            raise InputError(
+                f"every recording is shorter than a window ({needed}; the longest has {longest}): "
+                "give longer recordings or observe and predict fewer frames"
+            )
+        if self.left_out:
+            _logger.warning("left out, shorter than a window (%s): %s", needed, ", ".join(self.left_out))
+        keep = fits.to(device)
+        self._frames = frames
+        self._starts = starts.to(device).long()[keep] + skip
+        self._counts = counts.to(device)[keep]
+        self._labels = labels.to(device).long()[keep]
+        self._clips = (torch.arange(len(starts)) if clips is None else clips).to(device).long()[keep]
+        self._frame_labels = None if frame_labels is None else frame_labels.to(device).long()
+        self._offsets = torch.arange(observed + future, device=device) * step
+
+    @classmethod
+    def from_store(
+        cls,
+        store: Store,
+        indices: Sequence[int],
+        *,
+        observed: int,
+        future: int,
+        step: int = 1,
+        skip: int = 0,
+        time_reversal: float = 0.0,
+        mirror: float = 0.0,
+        device: torch.device | str = "cpu",
+    ) -> "WindowSampler":
+        """Load some clips of a store, joints in use only, onto a device; the arguments are those of the class."""
+        if not len(indices):
+            raise InputError(f"{store.path}: no clip to cut windows from")
+        clips = [store.clips[index] for index in indices]
+        lengths = torch.tensor([clip.length for clip in clips])
+        return cls(
+            torch.from_numpy(node_frames(store, indices)).to(device),
+            lengths.cumsum(0) - lengths,
+            lengths,
+            torch.tensor([clip.label for clip in clips]),
+            observed=observed,
+            future=future,
+            step=step,
+            skip=skip,
+            time_reversal=time_reversal,
+            mirror=mirror,
+            reflection=Mirror.of(store.layout, store.space, device) if mirror > 0 else None,
+            clips=torch.tensor(list(indices)),
+            names=[clip.recording for clip in clips],
+            frame_labels=None
+            if store.labels is None
+            else torch.cat([torch.tensor(store.labels[clip.start : clip.start + clip.length]) for clip in clips]),
+        )
+
+    def __len__(self) -> int:
+        """Number of different windows, leaving reversal and mirror aside."""
+        return int(self._counts.sum())
+
+    @property
+    def recordings(self) -> int:
+        """Number of recordings that are long enough."""
+        return len(self._counts)
+
+    def sample(self, batch: int, generator: torch.Generator | None = None) -> Batch:
+        """Draw windows at random.
+
+        Args:
+            batch: number of windows.
+            generator: source of all randomness, on whichever device; the same numbers are drawn whatever the probabilities.
+        """
+        device = torch.device("cpu") if generator is None else generator.device
+        draws = torch.rand(4, batch, generator=generator, device=device, dtype=torch.float64).to(self._frames.device)
+        recording = (draws[0] * len(self._counts)).long()
+        start = (draws[1] * self._counts[recording]).long()
+        return self._cut(recording, start, draws[2] < self.time_reversal, draws[3] < self.mirror)
+
+    def spread(self, windows: int) -> Batch:
+        """The same windows at every call, for validation: up to ``windows`` of each recording, evenly spaced, as they are."""
+        recordings, starts = [], []
+        for recording, count in enumerate(self._counts.tolist()):
+            chosen = torch.linspace(0, count - 1, min(windows, count), dtype=torch.float64).round().long()
+            starts.append(chosen)
+            recordings.append(torch.full_like(chosen, recording))
+        recording, start = (torch.cat(parts).to(self._frames.device) for parts in (recordings, starts))
+        no = torch.zeros_like(recording, dtype=torch.bool)
+        return self._cut(recording, start, no, no)
+
+    def _cut(self, recording: Tensor, start: Tensor, backwards: Tensor, mirrored: Tensor) -> Batch:
+        rows = (self._starts[recording] + start)[:, None] + self._offsets
+        if self.time_reversal > 0:
+            rows = torch.where(backwards[:, None], rows.flip(1), rows)
+        # One index_select of whole poses is two to three times as fast as indexing with a matrix of rows.
+        motion = self._frames.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+        if self.mirror > 0 and self._reflection is not None:
+            motion = torch.where(mirrored[:, None, None, None], self._reflection(motion), motion)
+        label = self._labels[recording] if self._frame_labels is None else self._frame_labels[rows[:, self.observed - 1]]
+        return Batch(
+            observed=motion[:, : self.observed], future=motion[:, self.observed :], label=label, clip=self._clips[recording]
+        )
+
+
+def node_frames(store: Store, indices: Sequence[int]) -> Float[np.ndarray, "total joint channel"]:
+    """The joints in use of some clips, one after the other, in memory."""
+    columns = list(store.layout.columns(store.space))
+    return np.concatenate([store.clip_frames(index)[:, columns] for index in indices])
+
+
+def split_recordings(
+    store: Store, fraction: float, seed: int, indices: Sequence[int] | None = None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Hold out whole recordings for validation.
+
+    The persons of a recording stay together, the classes take turns in giving one up, and none gives up its last.
+
+    Args:
+        store: the data.
+        fraction: part of the recordings held out; at least one where it is positive and a class can spare one.
+        seed: decides which.
+        indices: the clips to split; by default those whose split is ``train`` or empty.
+
+    Returns:
+        Indices of the clips to train on, and of those held out.
+    """
+    if indices is None:
+        indices = store.select(split=("train", ""))
+    groups: dict[tuple[str, str], list[int]] = {}
+    for index in indices:
+        clip = store.clips[index]
+        # Two classes may use the same name for a recording where a data set sorts its files into folders.
+        groups.setdefault((clip.recording, clip.source), []).append(index)
+    if not groups:
+        raise InputError(f"{store.path}: no recording to train on; expected clips whose split is train or empty")
+    by_class: dict[int, list[list[int]]] = {}
+    order = np.random.Generator(np.random.PCG64(seed)).permutation(len(groups))
+    members = list(groups.values())
+    for position in order:
+        group = members[position]
+        by_class.setdefault(store.clips[group[0]].label, []).append(group)
+    # Classes take turns; the last group of each class is never offered.
+    turns = [(turn, groups_of[turn]) for groups_of in by_class.values() for turn in range(len(groups_of) - 1)]
+    turns.sort(key=lambda pair: pair[0])
+    wanted = max(round(fraction * len(groups)), 1) if fraction > 0 else 0
+    held = {index for _, group in turns[:wanted] for index in group}
+    return tuple(index for index in indices if index not in held), tuple(index for index in indices if index in held)
+
+
+def motion_statistics(
+    store: Store, indices: Sequence[int], skip: int = 0
+) -> tuple[Float[Tensor, "joint channel"], Float[Tensor, "joint channel"]]:
+    """Mean and scale of each coordinate of the joints in use, over all present frames of some clips.
+
+    The scale is the standard deviation (dividing by the number of frames), or 1 where that is below 1e-4: such a
+    coordinate does not vary.
+
+    Args:
+        store: the data.
+        indices: clips to learn from: training recordings only.
+        skip: leading frames of each that are left out.
+
+    Raises:
+        InputError: a coordinate is never present.
+    """
+    columns = list(store.layout.columns(store.space))
+    mean, deviation = _moments(store, indices, skip, columns)
+    scale = np.where(deviation < 1e-4, 1.0, deviation)
+    return torch.from_numpy(mean).float(), torch.from_numpy(scale).float()
+
+
+def stored_mean(store: Store, indices: Sequence[int], skip: int = 0) -> Float[Tensor, "stored channel"]:
+    """Mean of every stored triple, in use or not: what an angle protocol puts where a model predicts nothing."""
+    mean, _ = _moments(store, indices, skip, list(range(store.frames.shape[1])), absent=0.0)
+    return torch.from_numpy(mean).float()
+
+
+def _moments(
+    store: Store, indices: Sequence[int], skip: int, columns: list[int], absent: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two passes in float64, a clip at a time: mean and standard deviation of what is present."""
+    shape = (len(columns), store.frames.shape[2])
+    count, total, squares = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+
+    def clips() -> Iterator[np.ndarray]:
+        return (store.clip_frames(index)[skip:, columns] for index in indices)
+
+    for frames in clips():
+        count += (~np.isnan(frames)).sum(axis=0)
+        total += np.nansum(frames, axis=0, dtype=np.float64)
+    if absent is None and not count.all():
+        joint = store.layout.stored(store.space)[columns[np.argwhere(count == 0)[0][0]]]
+        raise InputError(f"{store.path}: {joint} is missing in every frame; leave it out of the layout's joints in use")
+    mean = np.divide(total, count, where=count > 0, out=np.full(shape, 0.0 if absent is None else absent))
+    for frames in clips():
+        squares += np.nansum((frames - mean) ** 2, axis=0)
+    return mean, np.sqrt(np.divide(squares, count, where=count > 0, out=np.zeros(shape)))

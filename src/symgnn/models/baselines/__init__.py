@@ -1,0 +1,5 @@
+"""Baselines: models without a paper behind them that every figure is read against."""
+
+from symgnn.models.baselines.zero_velocity import ZeroVelocity
+
+__all__ = ["ZeroVelocity"]

@@ -1,0 +1,203 @@
+"""Trained models on disk: one file is enough to predict."""
+
+import os
+import pickle
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from symgnn.config import Preset, preset_from_dict, preset_to_dict
+from symgnn.errors import InputError
+from symgnn.models.symgnn import SymGNN
+from symgnn.skeleton import Layout, layout_from_dict, layout_to_dict
+from symgnn.types import Output
+
+FORMAT = 1
+"""Version of the "symgnn" entry of a checkpoint; a newer one is refused."""
+
+CHANNELS = {"expmap": 3, "xyz": 3}
+"""Coordinates a joint has in each space."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a checkpoint knows of its origin: everything but the weights."""
+
+    preset: Preset
+    """Window, network and training."""
+    layout: Layout
+    """The body."""
+    class_names: tuple[str, ...]
+    """Names in the order of the scores."""
+    stored_mean: tuple[tuple[float, ...], ...]
+    """Training mean of every stored triple, also of those the model does not predict (protocols: they take the mean)."""
+    fps: float
+    """Frames a second of the recordings; the model's own rate is ``fps / preset.data.step``."""
+    package_version: str
+    """Version of symgnn that wrote the file."""
+    step: int = 0
+    """Optimiser steps behind the weights."""
+    selection: str = "last"
+    """How the weights were chosen: "last", or "validation" (on held-out training data)."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as the checkpoint carries them."""
+        return {
+            "format": FORMAT,
+            "preset": preset_to_dict(self.preset),
+            "layout": layout_to_dict(self.layout),
+            "class_names": list(self.class_names),
+            "stored_mean": [list(row) for row in self.stored_mean],
+            "fps": self.fps,
+            "package_version": self.package_version,
+            "step": self.step,
+            "selection": self.selection,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], where: str) -> "Card":
+        """Read back what ``to_dict`` gave.
+
+        Raises:
+            InputError: written by a newer symgnn, or not by symgnn at all.
+        """
+        try:
+            if values["format"] > FORMAT:
+                raise InputError(
+                    f"{where}: checkpoint format {values['format']} of symgnn {values['package_version']} is newer than this "
+                    f"symgnn reads ({FORMAT}): update symgnn"
+                )
+            return cls(
+                preset=preset_from_dict(values["preset"], where),
+                layout=layout_from_dict(values["layout"]),
+                class_names=tuple(values["class_names"]),
+                stored_mean=tuple(tuple(row) for row in values["stored_mean"]),
+                fps=values["fps"],
+                package_version=values["package_version"],
+                step=values["step"],
+                selection=values["selection"],
+            )
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{where}: its symgnn entry lacks or garbles {error}: not a checkpoint of this program") from None
+
+
+class TrainedModel(nn.Module):
+    """A Sym-GNN with its card: callable on windows, and it knows what its numbers mean."""
+
+    def __init__(self, network: SymGNN, card: Card):
+        super().__init__()
+        self.network = network
+        self.card = card
+
+    @property
+    def preset(self) -> Preset:
+        return self.card.preset
+
+    @property
+    def layout(self) -> Layout:
+        return self.card.layout
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.card.class_names
+
+    @property
+    def fps(self) -> float:
+        return self.card.fps
+
+    @property
+    def stored_mean(self) -> Float[Tensor, "stored channel"]:
+        return torch.tensor(self.card.stored_mean)
+
+    def forward(self, observed: Float[Tensor, "batch time joint channel"], horizon: int) -> Output:
+        """See [SymGNN.forward][symgnn.models.SymGNN.forward]."""
+        return self.network(observed, horizon)
+
+
+def build(preset: Preset, layout: Layout, classes: int) -> SymGNN:
+    """The untrained network of a preset on a body."""
+    return SymGNN(
+        preset.model, layout, observed=preset.data.observed, channels=CHANNELS[preset.data.space], classes=classes
+    )
+
+
+def load(path: str | Path, device: torch.device | str = "cpu") -> TrainedModel:
+    """Load a checkpoint of ``symgnn train``, ready to predict (evaluation mode).
+
+    Where the training kept a moving average of the weights, the average is what is loaded. Nothing but tensors and plain
+    values is unpickled (``weights_only``).
+
+    Raises:
+        InputError: no such file, not a checkpoint of symgnn, damaged, or from a newer version.
+    """
+    content = read_checkpoint(path)
+    card = Card.from_dict(content["symgnn"], str(path))
+    network = build(card.preset, card.layout, len(card.class_names))
+    weights: Mapping[str, Tensor] = content["state_dict"]
+    prefix = "average.module." if any(name.startswith("average.module.") for name in weights) else "model."
+    chosen = {name.removeprefix(prefix): value.float() if value.is_floating_point() else value
+              for name, value in weights.items() if name.startswith(prefix)}  # fmt: skip
+    try:
+        network.load_state_dict(chosen)
+    except RuntimeError as error:
+        raise InputError(f"{path}: its weights do not fit its preset: {error}") from None
+    return TrainedModel(network, card).to(device).eval()
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """The raw content of a checkpoint, checked to be one of symgnn's."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected a checkpoint written by `symgnn train` (RUN/last.ckpt)")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{path}: cannot be read as a checkpoint: it is damaged or of another program ({reason})") from None
+    if not isinstance(content, dict) or "symgnn" not in content or "state_dict" not in content:
+        raise InputError(f"{path}: a PyTorch file, but not a checkpoint of symgnn (no symgnn entry in it)")
+    return content
+
+
+def save(path: str | Path, model: TrainedModel, *, half: bool = False) -> None:
+    """Write a checkpoint for inference: card and weights, no optimiser.
+
+    Args:
+        half: store the weights in half precision (half the size; they are read back into float32). Statistics of the data
+            stay exact.
+    """
+    keep = {"mean", "scale", "bone_mean", "bone_scale"}
+    weights = {
+        f"model.{name}": value.half() if half and value.is_floating_point() and name not in keep else value
+        for name, value in model.network.state_dict().items()
+    }
+    write_atomically({"symgnn": model.card.to_dict(), "state_dict": weights}, path)
+
+
+def write_atomically(content: Any, path: str | Path) -> None:
+    """``torch.save`` to a temporary name beside ``path``, then rename: a kill at any moment leaves a whole file.
+
+    Raises:
+        InputError: the disk is full or the folder cannot be written; the old file, if any, is still there.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                torch.save(content, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None

@@ -1,0 +1,97 @@
+"""The motion-prediction head. Section 5.3."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from symgnn.nn import JointGraphConvolution
+
+
+class PredictionHead(nn.Module):
+    """Motion-prediction head, eq. (10): from H⁽⁰⁾ = MLP([H0, H1, H2]), frame after frame,
+
+        H̃⁽ᵗ⁾   = JGC(H⁽ᵗ⁾)                               (10a)
+        H⁽ᵗ⁺¹⁾ = GRU([X̂⁽ᵗ⁾, Δ¹X̂⁽ᵗ⁾, Δ²X̂⁽ᵗ⁾, ŷ], H̃⁽ᵗ⁾)      (10b)
+        X̂⁽ᵗ⁺¹⁾ = X̂⁽ᵗ⁾ + f_pred(H⁽ᵗ⁺¹⁾)                    (10c)
+
+    Differences are small beside poses, and Adam moves every weight alike, so (10b) would learn to use them late. The differences
+    are therefore divided by their mean absolute value over the training data, and the displacement of (10c) is multiplied by that
+    of Δ¹ (``rates``): a change of variables of the first and last weights, the functions are the same (reading 24).
+
+    The gates' order and the use of two biases are those of ``torch.nn.GRUCell``. The last layer of f_pred starts at zero: an
+    untrained head predicts that the body stands still. Work that does not change from frame to frame is done once: the rows of
+    the graphs and the class labels' share of the gates.
+
+    Args:
+        inputs: features of [H0, H1, H2].
+        hidden: features of the GRU and of both MLPs (sec. 6.1.2: 256).
+        channels: coordinates a node.
+        classes: length of ŷ; 0 for a network without recognition.
+        convolution: the JGC of (10a), ``hidden`` to ``hidden``.
+    """
+
+    rates: Tensor
+
+    def __init__(
+        self, inputs: int, hidden: int, channels: int, classes: int, convolution: JointGraphConvolution, dropout: float
+    ):
+        super().__init__()
+        self.fuse = nn.Sequential(
+            nn.Linear(inputs, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, hidden), nn.ReLU()
+        )
+        self.convolution = convolution
+        self.register_buffer("rates", torch.ones(2))
+        self.cell = nn.GRUCell(3 * channels + classes, hidden)
+        self.displace = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, channels))
+        last = self.displace[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+    def forward(
+        self,
+        hidden: Float[Tensor, "batch joint feature"],
+        actional: Float[Tensor, "batch joint joint"] | None,
+        recent: Float[Tensor, "batch recent joint channel"],
+        soft_labels: Float[Tensor, "batch classes"] | None,
+        horizon: int,
+    ) -> Float[Tensor, "batch horizon joint channel"]:
+        """Predict ``horizon`` frames.
+
+        Args:
+            hidden: [H0, H1, H2] of the backbone.
+            actional: the clip's actional graph, for (10a).
+            recent: the last three observed frames in normalised units, the current one last (reading 14).
+            soft_labels: ŷ, probabilities; None for a network without recognition.
+        """
+        channels = recent.shape[-1]
+        weight, bias = self.cell.weight_ih, self.cell.bias_ih
+        if soft_labels is not None:
+            bias = nn.functional.linear(soft_labels, weight[:, 3 * channels :], bias)[:, None]
+        graphs = self.convolution.graphs(actional)
+        state = self.fuse(hidden)
+        before, pose = recent[:, -2], recent[:, -1]
+        velocity, last_velocity = pose - before, before - recent[:, -3]
+        first, second = self.rates
+        frames = []
+        for _ in range(horizon):
+            mixed = self.convolution.mix(state[:, None], graphs)[:, 0]
+            motion = torch.cat((pose, velocity / first, (velocity - last_velocity) / second), dim=-1)
+            gates = nn.functional.linear(motion, weight[:, : 3 * channels]) + bias
+            state = self._gru(gates, nn.functional.linear(mixed, self.cell.weight_hh, self.cell.bias_hh), mixed)
+            last_velocity, velocity = velocity, first * self.displace(state)
+            pose = pose + velocity
+            frames.append(pose)
+        return torch.stack(frames, dim=1)
+
+    @staticmethod
+    def _gru(
+        inputs: Float[Tensor, "batch joint gates"],
+        hiddens: Float[Tensor, "batch joint gates"],
+        state: Float[Tensor, "batch joint hidden"],
+    ) -> Float[Tensor, "batch joint hidden"]:
+        """One step of a gated recurrent unit from the two halves of its gates, ordered reset, update, new."""
+        size = state.shape[-1]
+        reset, update = (inputs[..., : 2 * size] + hiddens[..., : 2 * size]).sigmoid().chunk(2, dim=-1)
+        new = torch.addcmul(inputs[..., 2 * size :], reset, hiddens[..., 2 * size :]).tanh()
+        return torch.lerp(new, state, update)

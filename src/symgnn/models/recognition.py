@@ -1,0 +1,25 @@
+"""The action-recognition head. Section 5.2."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class RecognitionHead(nn.Module):
+    """Action-recognition head: H_recg = MLP([H0, H1, H2]), averaged over the joints, then one linear layer.
+
+    Args:
+        inputs: features of [H0, H1, H2].
+        hidden: features of the two-layer MLP (sec. 6.1.2: 256).
+        classes: number of classes.
+    """
+
+    def __init__(self, inputs: int, hidden: int, classes: int, dropout: float):
+        super().__init__()
+        self.fuse = nn.Sequential(
+            nn.Linear(inputs, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, hidden), nn.ReLU()
+        )
+        self.classify = nn.Linear(hidden, classes)
+
+    def forward(self, hidden: Float[Tensor, "batch joint feature"]) -> Float[Tensor, "batch classes"]:
+        """Class scores before the softmax."""
+        return self.classify(self.fuse(hidden).mean(dim=1))

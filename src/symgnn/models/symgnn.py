@@ -1,0 +1,167 @@
+"""Sym-GNN, the whole model: from poses in the units of the data to both answers. Section 5, Fig. 1."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from symgnn.config import ModelConfig
+from symgnn.models.network import Features, Network
+from symgnn.nn import fill_missing
+from symgnn.skeleton import Layout, bone_graph, bones, joint_graph
+from symgnn.types import Output
+
+
+class SymGNN(nn.Module):
+    """Symbiotic graph neural networks: a joint network and, unless the preset leaves it out, its dual bone network.
+
+    The model owns its preprocessing: it normalises each coordinate by the training data's mean and scale (buffers), fills
+    missing joints, derives the bones, and turns its predictions back into the units of the data. Training, streaming and export
+    share it. The bone network sees the bones of the filled pose, child minus parent (reading 15), normalised by their own
+    statistics; its scores are added to the joint network's before the softmax.
+
+    Args:
+        config: the preset's network.
+        layout: the body.
+        observed: frames of the window.
+        channels: coordinates a joint (3 for positions and for exponential maps).
+        classes: number of classes.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    bone_mean: Tensor
+    bone_scale: Tensor
+    incidence: Tensor
+
+    def __init__(self, config: ModelConfig, layout: Layout, *, observed: int, channels: int, classes: int):
+        super().__init__()
+        if not (config.recognition or config.prediction):
+            raise ValueError("a model needs a recognition head, a prediction head, or both")
+        if observed < 3:
+            raise ValueError(f"a window needs 3 observed frames for its accelerations, not {observed}")
+        self.config = config
+        self.layout = layout
+        self.observed = observed
+        self.classes = classes
+        joints = layout.num_nodes
+        self.register_buffer("mean", torch.zeros(joints, channels))
+        self.register_buffer("scale", torch.ones(joints, channels))
+        self.register_buffer("bone_mean", torch.zeros(joints - 1, channels))
+        self.register_buffer("bone_scale", torch.ones(joints - 1, channels))
+        self.register_buffer("incidence", bones(layout), persistent=False)
+        graphs = [joint_graph(layout)] + ([bone_graph(layout)] if config.bone else [])
+        self.networks = nn.ModuleList(Network(config, graph, observed, channels, classes) for graph in graphs)
+
+    # -- units -----------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def fit_normalisation(self, recordings: Sequence[Float[Tensor, "_ joint channel"]]) -> None:
+        """Set the mean and scale of every coordinate of joints and bones, and the prediction heads' rates, from training data.
+
+        Coordinates that hardly vary (standard deviation below 1e-4) get scale 1, as the published preprocessing has it.
+
+        Args:
+            recordings: poses at the model's frame rate; NaN is left out.
+        """
+        poses = torch.cat(list(recordings)).double()
+        for mean, scale, values in (
+            (self.mean, self.scale, poses),
+            (self.bone_mean, self.bone_scale, self.incidence.double() @ poses),
+        ):
+            centre = values.nanmean(dim=0)
+            deviation = (values - centre).square().nanmean(dim=0).sqrt()
+            mean.copy_(centre.nan_to_num(0.0))
+            scale.copy_(torch.where(deviation < 1e-4, 1.0, deviation.nan_to_num(1.0)))
+            if self.config.scaling == "body":
+                scale.fill_(scale.mean())
+        views = [self.normalise(recording[None]) for recording in recordings]
+        for index, network in enumerate(self._networks()):
+            if network.prediction is None:
+                continue
+            for order in (1, 2):
+                changes = torch.cat([view[index][0].diff(n=order, dim=0) for view in views])
+                size = changes.abs().nanmean()  # not squared: exponential maps jump by 2π now and then
+                network.prediction.rates[order - 1] = size if size > 0 else 1.0
+
+    def normalise(self, motion: Float[Tensor, "batch time joint channel"]) -> list[Float[Tensor, "batch time node channel"]]:
+        """The motion as each network sees it: joints, then bones, in normalised units; NaN where a joint is missing."""
+        views = [(motion - self.mean) / self.scale]
+        if len(self.networks) == 2:
+            views.append((self.incidence @ motion - self.bone_mean) / self.bone_scale)
+        return views
+
+    def denormalise(self, motion: Float[Tensor, "batch time joint channel"]) -> Float[Tensor, "batch time joint channel"]:
+        """Joints from normalised units back to the units of the data."""
+        return motion * self.scale + self.mean
+
+    # -- the parts of a step ------------------------------------------------------------------------------------------------
+
+    def encode(self, observed: Float[Tensor, "batch time joint channel"]) -> list[Features]:
+        """Backbone features of each network: the joints', then the bones'.
+
+        Raises:
+            ValueError: another number of frames than the model was made for.
+        """
+        if observed.shape[1] != self.observed:
+            raise ValueError(f"the model observes {self.observed} frames, the window has {observed.shape[1]}")
+        views = self.normalise(fill_missing(observed, self.mean))
+        return [network.encode(view) for network, view in zip(self._networks(), views, strict=True)]
+
+    def recognise(self, features: Sequence[Features]) -> list[Float[Tensor, "batch classes"]]:
+        """Class scores of each network (empty without recognition heads)."""
+        return [
+            network.recognition(each.hidden)
+            for network, each in zip(self._networks(), features, strict=True)
+            if network.recognition is not None
+        ]
+
+    def fuse(self, scores: Sequence[Float[Tensor, "batch classes"]]) -> Float[Tensor, "batch classes"] | None:
+        """Weighted sum of the networks' scores, before the softmax (sec. 5.5; reading 15)."""
+        if not scores:
+            return None
+        return scores[0] if len(scores) == 1 else scores[0] + self.config.bone_weight * scores[1]
+
+    def predict(
+        self, features: Sequence[Features], logits: Float[Tensor, "batch classes"] | None, horizon: int
+    ) -> list[Float[Tensor, "batch horizon node channel"]]:
+        """Futures in normalised units of the networks whose features are given (empty without prediction heads).
+
+        ŷ enters as the softmax of the fused scores, with its gradient stopped (reading 14).
+        """
+        labels = None if logits is None else logits.detach().softmax(dim=-1)
+        return [
+            network.prediction(each.hidden, each.actional, each.recent, labels, horizon)
+            for network, each in zip(self._networks(), features, strict=False)
+            if network.prediction is not None
+        ]
+
+    def forward(self, observed: Float[Tensor, "batch time joint channel"], horizon: int) -> Output:
+        """Both answers for windows in the units of the data.
+
+        Args:
+            observed: the last ``observed`` frames, NaN where a joint is missing.
+            horizon: frames to predict, any number.
+        """
+        features = self.encode(observed)
+        logits = self.fuse(self.recognise(features))
+        # The bone network's future is a training target and nothing else (reading 15): only the joints' is computed here.
+        futures = self.predict(features[:1], logits, horizon)
+        return Output(logits, self.denormalise(futures[0]) if futures else None, features[0].actional)
+
+    # -- parameters ---------------------------------------------------------------------------------------------------------
+
+    def backbone_parameters(self) -> list[nn.Parameter]:
+        """θ_bk of eq. (15): AGIM and the branches of every network."""
+        return [parameter for network in self._networks() for parameter in network.backbone.parameters()]
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """θ_recg and θ_pred of every network."""
+        heads = (head for network in self._networks() for head in (network.recognition, network.prediction))
+        return [parameter for head in heads if head is not None for parameter in head.parameters()]
+
+    def _networks(self) -> Iterator[Network]:
+        for network in self.networks:
+            assert isinstance(network, Network)
+            yield network

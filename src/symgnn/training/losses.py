@@ -1,0 +1,54 @@
+"""The two losses, eqs. (11) and (12), as means (reading 17)."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, distributed
+
+
+def recognition_loss(
+    logits: Float[Tensor, "batch classes"], label: Int[Tensor, " batch"]
+) -> Float[Tensor, ""]:
+    """Cross entropy, eq. (11): the mean over the clips that have a label (-1 has none); 0 where no clip has."""
+    total = torch.nn.functional.cross_entropy(logits.float(), label, ignore_index=-1, reduction="sum")
+    return total / _count((label >= 0).sum())
+
+
+def prediction_loss(
+    predicted: Float[Tensor, "batch time joint channel"], true: Float[Tensor, "batch time joint channel"]
+) -> Float[Tensor, ""]:
+    """L1 distance, eq. (12): the mean over batch, frames, joints and coordinates that are present (NaN in ``true`` is not).
+
+    Args:
+        predicted, true: poses in normalised units.
+    """
+    present = ~true.isnan()
+    distance = torch.where(present, predicted - true.nan_to_num(0.0), 0.0).abs().sum()
+    return distance / _count(present.sum())
+
+
+def velocity_loss(
+    predicted: Float[Tensor, "batch time joint channel"],
+    true: Float[Tensor, "batch time joint channel"],
+    last: Float[Tensor, "batch joint channel"],
+) -> Float[Tensor, ""]:
+    """L1 distance of the frame-to-frame differences, the first one from the last observed frame (not in the paper).
+
+    Args:
+        predicted, true: poses in normalised units, NaN in ``true`` where missing.
+        last: the last observed pose, as the model was fed.
+    """
+    return prediction_loss(
+        torch.diff(predicted, dim=1, prepend=last[:, None]), torch.diff(true, dim=1, prepend=last[:, None])
+    )
+
+
+def _count(present: Tensor) -> Tensor:
+    """What to divide by: the number present on this process, or the mean number a process where there are several.
+
+    The mean of the processes' losses (and gradients) is then the loss of the global batch, also where the numbers differ.
+    """
+    count = present.double()
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.all_reduce(count)
+        count = count / distributed.get_world_size()
+    return count.clamp(min=1.0 / 1024).float() if count < 1 else count

@@ -1,0 +1,470 @@
+"""The report of a training: one page that a person who never read the paper understands."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from symgnn.skeleton import Layout, Space
+from symgnn.viz.body import Array, Body, body_of, positions, project, rest_pose, view_of
+from symgnn.viz.charts import COLOURS, Chart, chart_picture
+from symgnn.viz.edges import links_picture, strongest_links
+from symgnn.viz.page import page, percent, plain, probability_bars
+from symgnn.viz.skeletons import observed_panels, prediction_panels
+from symgnn.viz.svg import Picture
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """Answers to "what is this person doing?" on test clips."""
+
+    confusion: Int[Array, "classes classes"]
+    """Clips of the class of the row that were answered with the class of the column."""
+    interval: tuple[float, float] | None = None
+    """Confidence interval of the accuracy, 95 %."""
+
+    @property
+    def clips(self) -> int:
+        return int(self.confusion.sum())
+
+    @property
+    def accuracy(self) -> float:
+        return float(np.trace(self.confusion) / self.confusion.sum())
+
+
+Errors = Mapping[int, float]
+"""Error by the label of its moment in milliseconds."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """How far predictions were off on test clips."""
+
+    measure: Literal["distance", "angle"]
+    """Mean distance between predicted and true joints, or the norm over all joint angles (the angle MAE of the protocols)."""
+    unit: str
+    model: Errors
+    zero_velocity: Errors
+    """Of the body frozen in its last observed pose, on the same clips."""
+    clips: int
+    actions: Mapping[str, tuple[Errors, Errors]] = field(default_factory=dict)
+    """By action: the model's errors and those of the frozen body."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One test clip with its answers, in the units of the data."""
+
+    name: str
+    observed: Float[Array, "time joint channel"]
+    true: Float[Array, "future joint channel"]
+    predicted: Float[Array, "future joint channel"] | None
+    label: str | None = None
+    """What the person really does."""
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything a report shows, as plain arrays and words."""
+
+    title: str
+    layout: Layout
+    space: Space
+    class_names: tuple[str, ...]
+    frame_ms: float
+    """Milliseconds from a frame the model sees to the next."""
+    observed: int
+    """Frames the model sees."""
+    moments: Mapping[int, int]
+    """Moments shown: label in milliseconds -> frames after the last observed one."""
+    recognition: Recognition | None = None
+    forecast: Forecast | None = None
+    examples: Sequence[Example] = ()
+    actional: Mapping[str, Float[Array, "joint joint"]] = field(default_factory=dict)
+    """Actional graphs by name ("all clips", or a class): row i is how joint i divides its attention."""
+    links: int = 12
+    """Strongest links drawn of each actional graph."""
+    charts: Sequence[Chart] = ()
+    """Training curves."""
+    stored_mean: Float[Array, "stored channel"] | None = None
+    """With exponential maps: mean of every stored triple, for the joints that are not in use."""
+    notes: Sequence[str] = ()
+    """Plain sentences at the top: what the data is, what not to conclude."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """Table at the end: preset, parameters, machine, time, checkpoint, commands."""
+
+
+def report_page(data: ReportData) -> str:
+    """The whole report as one HTML page without any outside request.
+
+    Parts without data (a model that does not recognise, say) are left out.
+    """
+    body = body_of(data.layout, data.space)
+    parts = [
+        _opening(data),
+        _seen(data, body),
+        _recognition(data),
+        _forecast(data),
+        _examples(data, body),
+        _links(data, body),
+        _training(data),
+        _facts(data),
+    ]
+    return page(data.title, "".join(parts))
+
+
+def _opening(data: ReportData) -> str:
+    rate, seconds = 1000 / data.frame_ms, data.observed * data.frame_ms / 1000
+    questions = []
+    if data.recognition is not None:
+        questions.append("<b>What is this person doing?</b>")
+    if data.forecast is not None:
+        questions.append(f"<b>Where will every joint of the body be in the next {_ahead(data)}?</b>")
+    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in data.notes)
+    both = (
+        "<p>One network answers both, because each answer helps the other: who knows that a person walks knows how the legs "
+        "will swing on, and who can tell how a body goes on has understood what it is doing.</p>"
+        if len(questions) == 2
+        else ""
+    )
+    return (
+        f"<h1>{escape(data.title)}</h1>"
+        f'<p class="lead">A moving person is recorded as {data.layout.num_nodes} points of the body, its <b>joints</b>, '
+        f"{rate:.3g} times a second. From the last {seconds:.2g} seconds the model answers: {' '.join(questions)}</p>{both}"
+        f"<p>Everything below was measured on recordings that were kept apart and never used for training.</p>{notes}{_tiles(data)}"
+    )
+
+
+def _tiles(data: ReportData) -> str:
+    tiles = []
+    if data.recognition is not None:
+        found = data.recognition
+        tiles.append(
+            (percent(found.accuracy), f"of {found.clips} test clips named correctly (guessing: {percent(1 / len(data.class_names))})")
+        )
+    if data.forecast is not None:
+        for label in _extremes(data.forecast.model):
+            value = data.forecast.model[label]
+            tiles.append((_amount(value, data.forecast.unit), f"prediction error after {label} ms; {_compared(data.forecast, label)}"))
+    return '<div class="tiles">' + "".join(f'<div class="tile"><b>{a}</b><span>{b}</span></div>' for a, b in tiles) + "</div>"
+
+
+def _seen(data: ReportData, body: Body) -> str:
+    if not data.examples:
+        return ""
+    example = data.examples[0]
+    places = _places(data, example.observed)
+    what = f" (here: {plain(example.label)})" if example.label else ""
+    return (
+        "<h2>What the model sees</h2>"
+        f"<p>Only points in space, no picture: {data.observed} poses in a row, the last one being <b>now</b>{what}. "
+        "The lines between the joints are drawn for our eyes.</p>"
+        + _figure(
+            _row(observed_panels(body, places, data.frame_ms)),
+            f"Five of the {data.observed} observed poses of “{escape(example.name)}”. Limbs on the body's right side are fainter."
+            + _upright(data),
+        )
+    )
+
+
+def _recognition(data: ReportData) -> str:
+    found = data.recognition
+    if found is None:
+        return ""
+    interval = (
+        f" With {found.clips} clips the accuracy is known to lie between {percent(found.interval[0])} and "
+        f"{percent(found.interval[1])} (95 % confidence, taking clips as independent)."
+        if found.interval
+        else ""
+    )
+    return (
+        "<h2>What is the person doing?</h2>"
+        f"<p>Asked to choose among {len(data.class_names)} kinds of movement, the model named "
+        f"<b>{int(np.trace(found.confusion))} of {found.clips}</b> test clips correctly: an accuracy of <b>{percent(found.accuracy)}</b>. "
+        f"Guessing blindly would give about {percent(1 / len(data.class_names))}.{interval}</p>"
+        + _figure(
+            confusion_table(found.confusion, data.class_names),
+            "How to read it: each row holds the clips of one true class, each column what the model called them. "
+            "Blue cells on the diagonal are right answers, orange cells are mix-ups; the darker, the larger their share of the row. "
+            + _mix_up(found.confusion, data.class_names),
+        )
+    )
+
+
+def confusion_table(confusion: Int[Array, "classes classes"], class_names: Sequence[str]) -> str:
+    """A confusion matrix as an HTML table: counts, shaded by their share of the row, and the share that was right."""
+    heads = "".join(f'<th scope="col"><span>{plain(name)}</span></th>' for name in class_names)
+    rows = []
+    for true, name in enumerate(class_names):
+        total = int(confusion[true].sum())
+        cells = []
+        for answer in range(len(class_names)):
+            count = int(confusion[true, answer])
+            kind = ' class="off"' if answer != true else ""
+            share = count / total if total else 0.0
+            cells.append(f'<td{kind} style="--part:{share:.3f}">{count or "·"}</td>')
+        right = percent(confusion[true, true] / total) if total else "no clips"
+        rows.append(f'<tr><th scope="row">{plain(name)}</th>{"".join(cells)}<td class="sum">{right}</td></tr>')
+    return (
+        '<div class="scroll"><table class="confusion" aria-label="Confusion matrix: true class by answered class">'
+        f'<thead><tr><th>really ↓ &nbsp; answered →</th>{heads}<th scope="col">right</th></tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _forecast(data: ReportData) -> str:
+    found = data.forecast
+    if found is None:
+        return ""
+    meaning = (
+        f"the distance between where a joint was expected and where it really was, averaged over all joints and {found.clips} clips"
+        if found.measure == "distance"
+        else "how far the angles of all joints together are off (the square root of the sum of squares over all angles that "
+        f"move), averaged over {found.clips} clips"
+    )
+    chart = Chart(
+        "Prediction error",
+        "",
+        "milliseconds ahead",
+        {
+            "model": (list(found.model), list(found.model.values())),
+            "frozen body": (list(found.zero_velocity), list(found.zero_velocity.values())),
+        },
+        dots=True,
+    )
+    heads = "".join(f'<th scope="col">{label} ms</th>' for label in found.model)
+    details = ""
+    if found.actions:
+        rows = "".join(
+            f'<tr><th scope="row">{plain(name)}</th>{_cells(ours, found.model)}</tr>'
+            f'<tr><th scope="row">{plain(name)}, frozen</th>{_cells(still, found.model)}</tr>'
+            for name, (ours, still) in found.actions.items()
+        )
+        details = (
+            f'<details><summary>Each kind of movement by itself</summary><div class="scroll"><table><thead><tr><th>in {escape(found.unit)}'
+            f"</th>{heads}</tr></thead><tbody>{rows}</tbody></table></div></details>"
+        )
+    better = "".join(f"<td>{_saved(found, label)}</td>" for label in found.model)
+    table = (
+        f'<div class="scroll"><table aria-label="Prediction error by time ahead"><caption>Prediction error in {escape(found.unit)}</caption>'
+        f'<thead><tr><th>time ahead</th>{heads}</tr></thead><tbody><tr><th scope="row">model</th>{_cells(found.model, found.model)}</tr>'
+        f'<tr><th scope="row">frozen body</th>{_cells(found.zero_velocity, found.model)}</tr>'
+        f'<tr><th scope="row">error saved</th>{better}</tr></tbody></table></div>'
+    )
+    picture = _legend([("one", "model"), ("two", "frozen body")], "curve") + chart_picture(chart).inline()
+    return (
+        "<h2>Where will every joint be?</h2>"
+        f"<p>The <b>prediction error</b> is {meaning}; smaller is better. To know whether a number is good, it stands beside the simplest "
+        "forecast there is: <b>assume the body freezes</b> in its last pose (experts call it <i>zero velocity</i>). For the first "
+        "few hundredths of a second that is hard to beat, because a body cannot move far; the further ahead, the more it takes to "
+        "know how bodies move.</p>"
+        + _figure(
+            f'<div class="wide"><div>{picture}</div><div>{table}</div></div>{details}',
+            f"Error over time ahead. {_verdict(found)} “Error saved” is how much smaller the model's error is than the frozen body's.",
+        )
+    )
+
+
+def _examples(data: ReportData, body: Body) -> str:
+    shown = [example for example in data.examples if example.predicted is not None or example.probabilities]
+    if not shown:
+        return ""
+    kinds = [("truth bones", "what really happened"), ("guess bones", "what the model predicted"), ("frozen bones", "last observed pose")]
+    figures = []
+    for example in shown:
+        answer = probability_bars(example.probabilities, most=3) if example.probabilities else ""
+        heading = escape(example.name)
+        if example.label and example.probabilities:
+            best = max(example.probabilities, key=lambda name: example.probabilities[name])
+            judged = "right" if best == example.label else f"wrong: it is {plain(example.label)}"
+            answer = f"<p>The model calls it <b>{plain(best)}</b> ({judged}).</p>{answer}"
+        strip = ""
+        if example.predicted is not None:
+            places, true = _places(data, example.observed), _places(data, example.true)
+            panels = prediction_panels(body, places[-1], _places(data, example.predicted), data.moments, true=true)
+            strip = _row(panels)
+        figures.append(
+            _figure(
+                f"<h3>{heading}</h3>{answer}{strip}",
+                "The same moment in blue (true) and dashed orange (predicted); the better the forecast, the more they lie on each other. "
+                "The thin grey body is the last pose the model saw." + _upright(data)
+                if strip
+                else "The three most probable classes.",
+            )
+        )
+    return (
+        "<h2>See for yourself</h2><p>Test clips, not chosen by how well they went. Times count from the last observed pose.</p>"
+        + (_legend(kinds, "") if any(example.predicted is not None for example in shown) else "")
+        + "".join(figures)
+    )
+
+
+def _links(data: ReportData, body: Body) -> str:
+    if not data.actional:
+        return ""
+    pose = _diagram(data, body)
+    names = data.layout.node_names
+    even = 1 / len(names)
+    cards = []
+    for name, actional in data.actional.items():
+        links = strongest_links(actional, data.links)
+        rows = "".join(
+            f"<tr><td>{plain(names[link.source])} → {plain(names[link.to])}</td><td>{link.weight:.3f}</td><td>{link.weight / even:.1f} ×</td></tr>"
+            for link in links
+        )
+        table = (
+            '<details><summary>The numbers</summary><div class="scroll"><table><thead><tr><th>link</th><th>weight</th>'
+            f"<th>against even</th></tr></thead><tbody>{rows}</tbody></table></div></details>"
+        )
+        drawing = f'<div class="narrow">{links_picture(body, pose, links, name).inline()}</div>'
+        cards.append(f"<div><h3>{plain(name)}</h3>{drawing}{table}</div>")
+    return (
+        "<h2>Which joints the model links by itself</h2>"
+        "<p>Bones join neighbouring joints. But movements also tie joints together that no bone joins: in walking, the left hand "
+        "swings with the right foot. The model finds such ties on its own, anew for each clip; the paper calls them <i>actional links</i>. "
+        "Each joint divides an attention of 1 over all joints; an arrow leads from the joint that is looked at to the joint that looks, "
+        f"and if attention were spread evenly every link would weigh {even:.3f}.</p>"
+        + _figure(
+            f'<div class="wide">{"".join(cards)}</div>',
+            f"The {data.links} strongest links between different joints, averaged over the test clips named above each body. Thick and "
+            "strong means much attention. The person faces us, so the body's left is on our right. Joints that share one place, as "
+            "those of a hand may, are drawn a little apart.",
+        )
+    )
+
+
+def _training(data: ReportData) -> str:
+    if not data.charts:
+        return ""
+    figures = []
+    for chart in data.charts:
+        legend = _legend(list(zip(COLOURS, chart.lines, strict=False)), "curve") if len(chart.lines) > 1 else ""
+        figures.append(
+            f"<figure><h3>{escape(chart.title)}</h3>{legend}{chart_picture(chart).inline()}"
+            f"<figcaption>{escape(chart.caption)}</figcaption></figure>"
+        )
+    return (
+        "<h2>How training went</h2>"
+        "<p>The model starts with random numbers and knows nothing. In each <b>step</b> it answers for a handful of training clips and "
+        "its numbers are moved a little towards better answers. Curves should fall and level off; they wobble because each step sees "
+        f'other clips.</p><div class="wide">{"".join(figures)}</div>'
+    )
+
+
+def _facts(data: ReportData) -> str:
+    if not data.facts:
+        return ""
+    rows = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in data.facts.items())
+    return f'<h2>The facts</h2><table class="facts"><tbody>{rows}</tbody></table>'
+
+
+# --- pieces -------------------------------------------------------------------------------------------------------------
+
+
+def _figure(content: str, caption: str) -> str:
+    return f"<figure>{content}<figcaption>{caption}</figcaption></figure>"
+
+
+def _row(pictures: Sequence[Picture]) -> str:
+    return f'<div class="row">{"".join(picture.inline() for picture in pictures)}</div>'
+
+
+def _legend(entries: Sequence[tuple[str, str]], kind: str) -> str:
+    items = "".join(
+        f'<li><svg viewBox="0 0 32 12" aria-hidden="true"><path class="{name} {kind}" d="M2 6L30 6"/></svg>{escape(words)}</li>'
+        for name, words in entries
+    )
+    return f'<ul class="legend">{items}</ul>'
+
+
+def _places(data: ReportData, motion: Float[Array, "*batch joint channel"]) -> Float[Array, "*batch point 3"]:
+    return positions(motion, data.layout, data.space, data.stored_mean)
+
+
+def _diagram(data: ReportData, body: Body) -> Float[Array, "point 2"]:
+    """A pose that shows every joint, from the front: the rest pose, else the mean one, else one that was observed."""
+    candidates = []
+    rest = rest_pose(data.layout, data.space)
+    if rest is not None:
+        candidates.append(rest)
+    if data.space == "expmap" and data.stored_mean is not None:
+        candidates.append(_places(data, data.stored_mean[list(data.layout.columns("expmap"))]))
+    for example in data.examples:
+        complete = example.observed[np.isfinite(example.observed).all(axis=(1, 2))]
+        candidates += list(_places(data, complete[-1:]))
+    flat = [project(pose, view_of(body, pose, azimuth=0.0, elevation=0.0)) for pose in candidates]
+    if not flat:
+        raise ValueError("actional links need a pose to be drawn on: a layout with offsets, or an example")
+    # Human3.6M's rest pose has both arms straight up in one line: left and right must be apart.
+    return next((pose for pose in flat if _apart(pose, body) > 0.03), flat[-1])
+
+
+def _apart(pose: Float[Array, "point 2"], body: Body) -> float:
+    """Least distance of left and right joints in use, against the body's height."""
+    used = [pair for pair in body.pairs if set(pair) <= set(body.nodes)]
+    height = float(pose[:, 1].max() - pose[:, 1].min()) or 1.0
+    return min((float(np.linalg.norm(pose[a] - pose[b])) / height for a, b in used), default=1.0)
+
+
+def _upright(data: ReportData) -> str:
+    if data.space != "expmap":
+        return ""
+    return " The body is drawn upright, in one place and facing one way, because only the angles between its limbs are predicted."
+
+
+def _ahead(data: ReportData) -> str:
+    milliseconds = max(data.moments, default=0)
+    return f"{milliseconds / 1000:g} s" if milliseconds >= 1000 else f"{milliseconds} ms"
+
+
+def _extremes(errors: Errors) -> list[int]:
+    """The moment around 400 ms and the last one."""
+    labels = sorted(errors)
+    near = min(labels, key=lambda label: abs(label - 400))
+    return sorted({near, labels[-1]})
+
+
+def _amount(value: float, unit: str) -> str:
+    return f"{value:.3g} {escape(unit)}"
+
+
+def _saving(forecast: Forecast, label: int) -> float:
+    return 1 - forecast.model[label] / forecast.zero_velocity[label]
+
+
+def _saved(forecast: Forecast, label: int) -> str:
+    return f"{100 * _saving(forecast, label):.0f} %".replace("-", "−")
+
+
+def _compared(forecast: Forecast, label: int) -> str:
+    saving, still = _saving(forecast, label), _amount(forecast.zero_velocity[label], forecast.unit)
+    return f"a frozen body: {still} (ours is {abs(100 * saving):.0f} % {'smaller' if saving >= 0 else 'larger'})"
+
+
+def _verdict(forecast: Forecast) -> str:
+    worse = [label for label in forecast.model if _saving(forecast, label) <= 0]
+    if not worse:
+        return "The model beats the frozen body at every moment shown."
+    if len(worse) == len(forecast.model):
+        return "The model does not beat the frozen body at any moment shown: it has not learned to predict."
+    return f"The model beats the frozen body except at {', '.join(f'{label} ms' for label in worse)}."
+
+
+def _cells(errors: Errors, labels: Errors) -> str:
+    return "".join(f"<td>{errors[label]:.3g}</td>" if label in errors else "<td>–</td>" for label in labels)
+
+
+def _mix_up(confusion: Int[Array, "classes classes"], class_names: Sequence[str]) -> str:
+    wrong = confusion - np.diag(np.diag(confusion))
+    if not wrong.any():
+        return "Here there is none."
+    true, answer = np.unravel_index(int(wrong.argmax()), wrong.shape)
+    count = int(wrong[true, answer])
+    return (
+        f"The most frequent mix-up: {count} clip{'s' if count > 1 else ''} of “{plain(class_names[true])}” "
+        f"called “{plain(class_names[answer])}”."
+    )

@@ -1,0 +1,160 @@
+"""Bodies in a row: what was seen, what came, and what was expected to come."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from symgnn.viz.body import Array, Body, View, project, view_of
+from symgnn.viz.svg import Picture, number, text
+
+Kind = Literal["seen", "truth", "guess", "frozen"]
+"""Observed, what really came, what was predicted, the last observed pose kept."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """From places in a picture plane to pixels: one scale for all panels of a row, the ground at one height."""
+
+    scale: float
+    """Pixels a unit of length."""
+    bottom: float
+    """Height in the plane that lies on the lower margin."""
+    width: float
+    height: float
+
+    def pixels(self, points: Float[Array, "*batch 2"], middle: float) -> Float[Array, "*batch 2"]:
+        """Pixels of points; ``middle`` is the horizontal place in the middle of the panel."""
+        x = self.width / 2 + (points[..., 0] - middle) * self.scale
+        y = self.height - MARGIN - (points[..., 1] - self.bottom) * self.scale
+        return np.stack([x, y], axis=-1)
+
+
+MARGIN = 10.0
+LABEL = 18.0
+"""Pixels above the body for the label."""
+
+
+def observed_panels(
+    body: Body, observed: Float[Array, "time point 3"], frame_ms: float, *, count: int = 5, view: View | None = None
+) -> list[Picture]:
+    """Some of the observed poses, evenly over the window, the current one last.
+
+    Args:
+        body: what is drawn.
+        observed: places of its points.
+        frame_ms: milliseconds from a frame to the next.
+        count: number of panels.
+        view: where from; by default the front of the last pose, turned.
+    """
+    chosen = np.unique(np.linspace(0, len(observed) - 1, count).round().astype(int))
+    rows: list[tuple[str, dict[Kind, Array]]] = [
+        (_ago((len(observed) - 1 - frame) * frame_ms), {"seen": observed[frame]}) for frame in chosen
+    ]
+    return _panels(body, rows, view or view_of(body, observed[-1]))
+
+
+def prediction_panels(
+    body: Body,
+    last: Float[Array, "point 3"],
+    predicted: Float[Array, "time point 3"],
+    moments: Mapping[int, int],
+    *,
+    true: Float[Array, "time point 3"] | None = None,
+    view: View | None = None,
+) -> list[Picture]:
+    """The predicted body at chosen times, over the true one where it is known and over the last observed pose.
+
+    Args:
+        body: what is drawn.
+        last: the last observed pose.
+        predicted: predicted places of its points, the first frame after ``last`` first.
+        moments: for each label in milliseconds the number of frames after ``last``; those beyond the prediction are left out.
+        true: what really came.
+        view: where from; by default the front of the last pose, turned.
+    """
+    rows: list[tuple[str, dict[Kind, Array]]] = []
+    for milliseconds, frames in moments.items():
+        if not 1 <= frames <= len(predicted):
+            continue
+        poses: dict[Kind, Array] = {"frozen": last}
+        if true is not None and frames <= len(true):
+            poses["truth"] = true[frames - 1]
+        poses["guess"] = predicted[frames - 1]
+        rows.append((f"{milliseconds} ms", poses))
+    return _panels(body, rows, view or view_of(body, last))
+
+
+def body_paths(body: Body, points: Float[Array, "point 2"], kind: str, scale: float) -> str:
+    """A body's bones and head as SVG: one path a depth, so that the side away from the eye is fainter.
+
+    Args:
+        body: what is drawn.
+        points: pixels; a bone with a missing end (NaN) is left out.
+        kind: class of the paths.
+        scale: pixels of a body's whole height, for the head's size.
+    """
+    near, far = [], []
+    for parent, child in body.bones:
+        if np.isfinite(points[[parent, child]]).all():
+            ends = "L".join(f"{number(x)} {number(y)}" for x, y in points[[parent, child]])
+            (far if body.sides[child] == "right" else near).append(f"M{ends}")
+    paths = "".join(
+        f'<path class="{name}" d="{"".join(bones)}"/>'
+        for name, bones in ((f"{kind} bones far", far), (f"{kind} bones", near))
+        if bones
+    )
+    head = points[list(body.head)]
+    if len(head) and np.isfinite(head).all():
+        x, y = head.mean(axis=0)
+        paths += f'<circle class="{kind} bones" cx="{number(x)}" cy="{number(y)}" r="{number(0.055 * scale)}"/>'
+    return paths
+
+
+def _panels(body: Body, rows: Sequence[tuple[str, dict[Kind, Array]]], view: View) -> list[Picture]:
+    if not rows:
+        return []
+    flat = [(label, {kind: project(pose, view) for kind, pose in poses.items()}) for label, poses in rows]
+    frame, middles = _frame([list(poses.values()) for _, poses in flat])
+    ground = frame.height - MARGIN / 2
+    pictures = []
+    for (label, poses), middle in zip(flat, middles, strict=True):
+        content = f'<line class="grid" x1="4" x2="{number(frame.width - 4)}" y1="{number(ground)}" y2="{number(ground)}"/>'
+        for kind, pose in poses.items():
+            tallest = float(np.nanmax(pose[:, 1]) - np.nanmin(pose[:, 1]))
+            content += body_paths(body, frame.pixels(pose, middle), kind, tallest * frame.scale)
+        content += text(frame.width / 2, 13, label, anchor="middle")
+        pictures.append(Picture(frame.width, frame.height, content, _alt(label, poses)))
+    return pictures
+
+
+def _frame(rows: Sequence[Sequence[Float[Array, "point 2"]]], height: float = 190.0) -> tuple[Frame, list[float]]:
+    """One scale for all panels, and the middle of each: its bodies together stand in the middle of their panel."""
+    spans = [
+        (float(np.nanmin([np.nanmin(pose[:, 0]) for pose in poses])), float(np.nanmax([np.nanmax(pose[:, 0]) for pose in poses])))
+        for poses in rows
+    ]
+    lows = [float(np.nanmin(pose[:, 1])) for poses in rows for pose in poses]
+    highs = [float(np.nanmax(pose[:, 1])) for poses in rows for pose in poses]
+    scale = (height - LABEL - 2 * MARGIN) / (max(highs) - min(lows))
+    width = max(right - left for left, right in spans) * scale + 2 * MARGIN
+    return Frame(scale, min(lows), max(width, 64.0), height), [(left + right) / 2 for left, right in spans]
+
+
+def _ago(milliseconds: float) -> str:
+    return "now" if milliseconds == 0 else f"{milliseconds / 1000:.1f} s ago"
+
+
+_WORDS = {"seen": "the observed body", "truth": "the true body", "guess": "the predicted body", "frozen": "the last observed pose"}
+
+
+def _alt(label: str, poses: Mapping[Kind, Float[Array, "point 2"]]) -> str:
+    """What the panel shows and, where truth is known, how far apart the bodies are drawn."""
+    words = f"{label}: {', '.join(_WORDS[kind] for kind in poses)}"
+    if "guess" in poses and "truth" in poses:
+        apart = np.nanmean(np.linalg.norm(poses["guess"] - poses["truth"], axis=1))
+        height = np.nanmax(poses["truth"][:, 1]) - np.nanmin(poses["truth"][:, 1])
+        words += f"; predicted and true joints lie {100 * apart / height:.1f} % of the body's height apart in this view"
+    return words

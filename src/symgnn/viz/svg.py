@@ -1,0 +1,88 @@
+"""Vector pictures that fit a light and a dark page: lines take their colours from the page's style, by class."""
+
+from dataclasses import dataclass
+from html import escape
+
+PALETTE = """
+:root { color-scheme: light dark;
+  --paper: #ffffff; --card: #f6f7f9; --ink: #1b1f24; --soft: #5b6470; --line: #d5dae1;
+  --seen: #4a5563; --truth: #1769c2; --guess: #d9540b; --frozen: #8a94a1; --link: #7a3fc0; --good: #18794e; }
+@media (prefers-color-scheme: dark) { :root {
+  --paper: #14171b; --card: #1d2126; --ink: #e7eaee; --soft: #a3adb9; --line: #363d46;
+  --seen: #b4bfcc; --truth: #5cb0ff; --guess: #ff9a52; --frozen: #7d8793; --link: #c59bff; --good: #5fd39b; } }
+"""
+"""The colours of every picture and page. Blue and orange stay apart for colour-blind eyes."""
+
+DRAWING = """
+svg text { fill: var(--ink); font: 12px system-ui, sans-serif; }
+svg .soft { fill: var(--soft); }
+svg path, svg line, svg circle { fill: none; stroke-linecap: round; stroke-linejoin: round; }
+svg .grid { stroke: var(--line); stroke-width: 1; }
+svg .bones { stroke-width: 2.6; }
+svg .far { opacity: .5; }
+svg .seen { stroke: var(--seen); } svg .truth { stroke: var(--truth); } svg .guess { stroke: var(--guess); }
+svg .frozen { stroke: var(--frozen); }
+svg .guess.bones { stroke-dasharray: 5 4.2; }
+svg .frozen.bones { stroke-width: 1.6; opacity: .55; }
+svg .curve { stroke-width: 2.2; }
+svg .dashed { stroke-dasharray: 6 4; }
+svg .one { stroke: var(--guess); } svg .two { stroke: var(--truth); } svg .three { stroke: var(--good); }
+svg .four { stroke: var(--link); }
+svg circle.one, svg circle.two, svg circle.three, svg circle.four { fill: var(--paper); stroke-width: 2; }
+svg .limb { stroke: var(--line); stroke-width: 7; }
+svg circle.joint { fill: var(--paper); stroke: var(--soft); stroke-width: 1.4; }
+svg .link { stroke: var(--link); }
+svg .tip { fill: var(--link); stroke: none; }
+"""
+"""How the classes of the drawings look."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawing of a given size in its own pixels, with the words that stand for it where it cannot be seen."""
+
+    width: float
+    height: float
+    content: str
+    """SVG elements."""
+    alt: str
+
+    def inline(self) -> str:
+        """The ``<svg>`` element for a page that has the styles of this file."""
+        return (
+            f'<svg viewBox="0 0 {self.width:g} {self.height:g}" role="img" aria-label="{escape(self.alt)}">{self.content}</svg>'
+        )
+
+    def standalone(self) -> str:
+        """A whole ``.svg`` file; it follows the reader's light or dark setting by itself."""
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width:g} {self.height:g}" '
+            f'width="{self.width:g}" height="{self.height:g}" role="img" aria-label="{escape(self.alt)}">'
+            f"<title>{escape(self.alt)}</title><style>{PALETTE}{DRAWING}</style>"
+            f'<rect width="100%" height="100%" style="fill: var(--paper)"/>{self.content}</svg>\n'
+        )
+
+
+def beside(pictures: list[Picture], alt: str, gap: float = 8.0) -> Picture:
+    """Pictures in a row, as one."""
+    content, x = [], 0.0
+    for picture in pictures:
+        content.append(f'<g transform="translate({number(x)} 0)">{picture.content}</g>')
+        x += picture.width + gap
+    return Picture(x - gap, max(picture.height for picture in pictures), "".join(content), alt)
+
+
+def number(value: float) -> str:
+    """A coordinate: a tenth of a pixel is enough."""
+    return f"{value:.1f}".removesuffix(".0") if abs(value) >= 0.05 else "0"
+
+
+def text(x: float, y: float, words: str, *, anchor: str = "start", kind: str = "") -> str:
+    """A line of text; ``anchor`` is start, middle or end."""
+    name = f' class="{kind}"' if kind else ""
+    return f'<text x="{number(x)}" y="{number(y)}" text-anchor="{anchor}"{name}>{escape(words)}</text>'
+
+
+def polyline(points: list[tuple[float, float]]) -> str:
+    """The ``d`` of a path through the points."""
+    return "M" + "L".join(f"{number(x)} {number(y)}" for x, y in points)
