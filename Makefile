@@ -1,9 +1,6 @@
 # Everything starts from a bare Python: `make demo` and `make test` set up .venv first, once.
 PYTHON ?= python3
 VENV ?= .venv
-# Where torch may come from besides the package index. A machine without an NVIDIA driver takes the wheel without CUDA from
-# here, which spares it several GB; TORCH_INDEX= (empty) leaves the choice to the package index alone.
-TORCH_INDEX ?= $(if $(shell command -v nvidia-smi 2>/dev/null),,https://download.pytorch.org/whl/cpu)
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -24,8 +21,6 @@ install: $(READY)
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("symgnn needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --retries 1 --timeout 30 \
-		$(addprefix --extra-index-url ,$(TORCH_INDEX)) -c constraints.txt torch
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 

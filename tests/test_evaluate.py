@@ -228,6 +228,25 @@ def test_a_frame_is_the_frame_of_its_milliseconds(positions: Store):
     assert errors.average["mpjpe"] == pytest.approx(expected, rel=1e-5)
 
 
+def test_joints_are_correct_by_the_size_of_the_last_observed_body(tmp_path: Path):
+    """1 high until then, 100 in the last observed frame, 1 again in the future: 4.9 off is close enough, 5.1 is not."""
+    frames = np.zeros((75, 25, 3), np.float32)
+    frames[:, 7, 1] = 1.0
+    frames[49, 7, 1] = 100.0
+    store = write_store(
+        tmp_path / "store",
+        [(ClipRecord(label=0, recording="a", split="test"), frames)],
+        layout=load_layout("ntu25"),
+        space="xyz",
+        fps=25.0,
+        class_names=("walk",),
+    )
+    off = torch.zeros(1, 25, 25, 3)
+    off[:, :, :10, 2], off[:, :, 10:, 2] = 4.9, 5.1
+    errors = evaluate(Fixed(torch.from_numpy(frames[None, 50:]) + off), ONCE, store).errors
+    assert errors is not None and set(errors.average["pck"].values()) == {0.4}
+
+
 def test_missing_joints_are_left_out(tmp_path: Path):
     """Joint 3 is missing in the future, joint 4 in the last observed frames, everything at 160 ms."""
     random = np.random.default_rng(0)
@@ -386,11 +405,19 @@ def test_answers_that_are_no_numbers_are_refused(positions: Store, value: float)
 
 @pytest.fixture(scope="module")
 def trained() -> TrainedModel:
-    """An untrained quarter of the network of cmu-long, as a checkpoint would give it."""
+    """An untrained, narrow network of cmu-long, as a checkpoint would give it."""
     preset = load_preset("cmu-long")
     preset = replace(preset, model=replace(preset.model, width=0.1, bone=False))
     layout = load_layout("cmu")
-    card = Card(preset, layout, ACTIONS, tuple((0.0, 0.0, 0.0) for _ in range(39)), 120.0, "0", selection="validation")
+    card = Card(
+        preset=preset,
+        layout=layout,
+        class_names=ACTIONS,
+        stored_mean=tuple((0.0, 0.0, 0.0) for _ in range(39)),
+        fps=120.0,
+        package_version="0",
+        selection="validation",
+    )
     torch.manual_seed(0)
     return TrainedModel(build(preset, layout, len(ACTIONS)), card)
 

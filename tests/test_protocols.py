@@ -29,7 +29,7 @@ def cmu_store(path: Path, test: Mapping[str, int], classes: tuple[str, ...] = CM
     clips = []
     for action, frames in test.items():
         label = classes.index(action)
-        for split in ("train", "test"):
+        for split in ("test", "train"):
             source = f"{split}/{action}/{action}_1.txt"
             record = ClipRecord(label=label, recording=f"{action}_1", source=source, split=split)
             clips.append((record, numbered(frames, 39, 10000.0 * label)))
@@ -39,7 +39,7 @@ def cmu_store(path: Path, test: Mapping[str, int], classes: tuple[str, ...] = CM
 def h36m_store(path: Path, test: Mapping[tuple[str, int], int]) -> Store:
     clips = []
     for (action, number), frames in test.items():
-        for subject, split in (("1", "train"), ("5", "test")):
+        for subject, split in (("5", "test"), ("1", "train")):
             source = f"S{subject}/{action}_{number}.txt"
             record = ClipRecord(label=H36M.index(action), recording=f"S{subject}_{action}_{number}", source=source, split=split)
             clips.append((record, numbered(frames, 33)))

@@ -15,11 +15,11 @@ from symgnn.skeleton import load_layout
 CMU, H36M = 117, 99
 
 
-def text_of(rows: list[list[object]]) -> str:
+def text_of(rows: list[list[str | int]]) -> str:
     return "".join(",".join(str(value) for value in row) + "\n" for row in rows)
 
 
-def some_rows(columns: int, rows: int = 3, seed: int = 0) -> list[list[object]]:
+def some_rows(columns: int, rows: int = 3, seed: int = 0) -> list[list[str | int]]:
     """Numbers in every form the benchmarks use: -0, whole numbers, decimals, exponents."""
     random = np.random.default_rng(seed)
     values = 9 * random.normal(size=(rows, columns))

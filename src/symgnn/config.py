@@ -17,12 +17,13 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter, field_validator
 from pydantic.dataclasses import dataclass
 
 from symgnn.errors import InputError
 
-_RECORD = ConfigDict(extra="forbid")
+# Defaults are checked too: a field that is left out must fit those that are given.
+_RECORD = ConfigDict(extra="forbid", validate_default=True)
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -39,7 +40,7 @@ class DataConfig:
     """What a joint's channels are: positions, or exponential maps (sec. 6.1.1)."""
     step: Count = 2
     """Keep every n-th frame of a recording (sec. 6.1.1: "We downsample all sequences by two")."""
-    observed: Count = 50
+    observed: Annotated[int, Field(ge=3)] = 50
     """Frames the model sees, the current one included (Table 18; reading 1)."""
     future: Count = 25
     """Frames it predicts: 10 for the short horizon, 25 for the long one."""
@@ -51,7 +52,7 @@ class DataConfig:
 class ModelConfig:
     """The network of sections 4 and 5."""
 
-    graph_channels: tuple[Count, ...] = (32, 32, 128, 256)
+    graph_channels: Annotated[tuple[Count, ...], Field(min_length=1)] = (32, 32, 128, 256)
     """Features after the graph convolution of each block (Table 18)."""
     channels: tuple[Count, ...] = (32, 64, 128, 256)
     """Features after the temporal convolution of each block (Table 18)."""
@@ -70,8 +71,8 @@ class ModelConfig:
     agim_hidden: Count = 128
     """Features inside AGIM (Table 16)."""
     actional_weight: Amount = 1.0
-    """Weight of the actional graph in eq. (5), the paper's λ_act (sec. 6.1.2: 1.0 on H3.6M and CMU, 0.5 on NTU and Kinetics)."""
-    difference_orders: tuple[Literal[0, 1, 2], ...] = (0, 1, 2)
+    """Weight of the actional graph in eq. (5), the paper's λ_act (sec. 6.1.2: 1.0 on H3.6M, CMU, 0.5 on NTU, Kinetics)."""
+    difference_orders: Annotated[tuple[Literal[0, 1, 2], ...], Field(min_length=1)] = (0, 1, 2)
     """Orders of eq. (9), one branch each (sec. 4.3; Tables 13 and 14)."""
     graphs: Literal["both", "structural", "actional"] = "both"
     """Terms of eq. (5) that are present (Tables 1 and 12: "Only J-S", "Only J-A")."""
@@ -88,10 +89,58 @@ class ModelConfig:
     hidden: Count = 256
     """Hidden features of both heads and of the GRU (sec. 6.1.2)."""
     scaling: Literal["coordinate", "body"] = "coordinate"
-    """Inputs and targets are divided by each coordinate's own deviation (reading 3), or all by the body's mean deviation, so that a
-    joint weighs in the loss as it does in the error (reading 25)."""
+    """Inputs and targets are divided by each coordinate's own deviation (reading 3), or all by the body's mean deviation, so
+    that a joint weighs in the loss as it does in the error (reading 25)."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Dropout in blocks and AGIM (Tables 16 to 18 place it; the paper gives no rate)."""
+
+    # ``info`` is pydantic's ValidationInfo, whose ``data`` holds the fields before this one.
+
+    @field_validator("channels", "strides", "kernels")
+    @classmethod
+    def _one_entry_a_block(cls, value: tuple[int, ...], info: Any) -> tuple[int, ...]:
+        blocks = info.data.get("graph_channels", value)  # absent where it is wrong itself
+        if len(value) != len(blocks):
+            raise ValueError(f"expected one entry a block, {len(blocks)} as in graph_channels")
+        return value
+
+    @field_validator("kernels")
+    @classmethod
+    def _centred_on_a_frame(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(kernel % 2 == 0 for kernel in value):
+            raise ValueError("expected odd kernels, which are centred on a frame")
+        return value
+
+    @field_validator("fuse_after")
+    @classmethod
+    def _between_two_blocks(cls, value: tuple[int, ...], info: Any) -> tuple[int, ...]:
+        last = len(info.data.get("graph_channels", ())) or 1 + max(value, default=1)
+        if any(not 1 < block < last for block in value):
+            raise ValueError(f"expected blocks after the first, where the part scale starts, and before the last ({last})")
+        if list(value) != sorted(set(value)):
+            raise ValueError("expected increasing numbers of blocks")
+        return value
+
+    @field_validator("difference_orders")
+    @classmethod
+    def _each_once(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("expected each order once")
+        return value
+
+    @field_validator("scales")
+    @classmethod
+    def _has_a_block(cls, value: str, info: Any) -> str:
+        if value == "part" and len(info.data.get("graph_channels", (1, 2))) == 1:
+            raise ValueError("the part scale starts at block 2: expected two blocks or more in graph_channels")
+        return value
+
+    @field_validator("prediction")
+    @classmethod
+    def _answers_something(cls, value: bool, info: Any) -> bool:
+        if not (value or info.data.get("recognition", True)):
+            raise ValueError("a model needs a recognition head, a prediction head, or both")
+        return value
 
 
 @dataclass(frozen=True, config=_RECORD)
@@ -115,7 +164,8 @@ class TrainingConfig:
     warm_up: Fraction = 0.0
     """Fraction of the steps over which the rate rises linearly from zero."""
     weighting: Literal["features", "exact", "fixed"] = "features"
-    """How λ of eq. (15) is found: on the features the heads share, exactly over the backbone's parameters, or fixed (reading 18)."""
+    """How λ of eq. (15) is found: on the features the heads share, exactly over the backbone's parameters, or fixed
+    (reading 18)."""
     recognition_weight: Fraction = 0.5
     """λ where the weighting is "fixed"."""
     velocity_weight: Amount = 0.0
@@ -125,7 +175,8 @@ class TrainingConfig:
     mirror: Fraction = 0.0
     """Probability that a training window is mirrored left to right (not in the paper)."""
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Decay of the exponential moving average of the weights that is reported (0: the weights themselves, as in the paper)."""
+    """Decay of the exponential moving average of the weights that is reported (0: the weights themselves, as in the paper).
+    It rises to this value as (1 + step) / (10 + step)."""
     clip_norm: Amount = 0.0
     """Largest gradient norm (0: no clipping)."""
     precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"
@@ -236,5 +287,5 @@ def _explain(error: pydantic.ValidationError) -> str:
     for problem in error.errors():
         place = ".".join(str(part) for part in problem["loc"])
         found = "" if problem["type"] in {"missing", "unexpected_keyword_argument"} else f" (found {problem['input']!r})"
-        lines.append(f"{place}: {problem['msg']}{found}")
+        lines.append(f"{place}: {problem['msg'].removeprefix('Value error, ')}{found}")
     return "; ".join(lines)

@@ -39,6 +39,7 @@ def make_motion(
     persons: int = 16,
     test_persons: int = 4,
     seconds: tuple[float, float] = (5.0, 8.0),
+    in_place: bool = False,
 ) -> Store:
     """Make the built-in motion and write it to a store: layout cmu, positions of its 38 joints in metres, 25 frames a second.
 
@@ -52,6 +53,7 @@ def make_motion(
         persons: number of people.
         test_persons: how many of them are kept for testing.
         seconds: shortest and longest clip.
+        in_place: keep the hips above one spot, as on a treadmill: what is left to predict is how the body moves.
 
     Raises:
         InputError: as for ``write_store``.
@@ -75,7 +77,7 @@ def make_motion(
                 )
                 random = _stream(seed, 1 + label, number)
                 frames = round(random.uniform(*seconds) * FPS)
-                yield Clip(record, _perform(movement, people[who], frames, random))
+                yield Clip(record, _perform(movement, people[who], frames, random, in_place))
 
     return write_store(
         path,
@@ -167,7 +169,9 @@ class _Manner:
         return value * self.random.uniform(1 - spread, 1 + spread)
 
 
-def _perform(movement: str, person: Layout, frames: int, random: Generator) -> Float[np.ndarray, "time joint 3"]:
+def _perform(
+    movement: str, person: Layout, frames: int, random: Generator, in_place: bool
+) -> Float[np.ndarray, "time joint 3"]:
     time = np.arange(frames) / FPS
     active = _bouts(random, time)
     side, other = _SIDES if random.random() < 0.5 else reversed(_SIDES)
@@ -181,7 +185,10 @@ def _perform(movement: str, person: Layout, frames: int, random: Generator) -> F
     turning = random.normal(0.0, 12.0) * active if movement in ("walking", "running") else 0.0
     heading = random.uniform(0, 360) + np.cumsum(np.broadcast_to(turning, time.shape)) / FPS + _wander(random, time, 6.0)
     body = _place(pose, person, heading)
-    return _sense(_travel(body, person, pose.flight, random), random)
+    body = _travel(body, person, pose.flight, random)
+    if in_place:
+        body[..., [0, 2]] -= body[:, :1, [0, 2]]  # joint 0, the hips
+    return _sense(body, random)
 
 
 def _stand(pose: _Pose, manner: _Manner) -> None:

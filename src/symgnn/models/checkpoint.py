@@ -2,11 +2,12 @@
 
 import os
 import pickle
-import tempfile
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from jaxtyping import Float
@@ -75,7 +76,7 @@ class Card:
                 )
             return cls(
                 preset=preset_from_dict(values["preset"], where),
-                layout=layout_from_dict(values["layout"]),
+                layout=layout_from_dict(values["layout"], where),
                 class_names=tuple(values["class_names"]),
                 stored_mean=tuple(tuple(row) for row in values["stored_mean"]),
                 fps=values["fps"],
@@ -122,9 +123,7 @@ class TrainedModel(nn.Module):
 
 def build(preset: Preset, layout: Layout, classes: int) -> SymGNN:
     """The untrained network of a preset on a body."""
-    return SymGNN(
-        preset.model, layout, observed=preset.data.observed, channels=CHANNELS[preset.data.space], classes=classes
-    )
+    return SymGNN(preset.model, layout, observed=preset.data.observed, channels=CHANNELS[preset.data.space], classes=classes)
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> TrainedModel:
@@ -146,7 +145,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> TrainedModel:
     try:
         network.load_state_dict(chosen)
     except RuntimeError as error:
-        raise InputError(f"{path}: its weights do not fit its preset: {error}") from None
+        raise InputError(f"{path}: its weights do not fit its preset: {' '.join(str(error).split())[:300]}") from None
     return TrainedModel(network, card).to(device).eval()
 
 
@@ -156,11 +155,20 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a checkpoint written by `symgnn train` (RUN/last.ckpt)")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        with zipfile.ZipFile(path) as archive:
+            # PyTorch itself would read changed bytes as weights.
+            damaged = archive.testzip()
+        content = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise InputError(
+            f"{path}: not a checkpoint of symgnn: it holds more than tensors and plain values, which could run code"
+        ) from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{path}: cannot be read as a checkpoint: it is damaged or of another program ({reason})") from None
-    if not isinstance(content, dict) or "symgnn" not in content or "state_dict" not in content:
+    if damaged:
+        raise InputError(f"{path}: is damaged ({damaged} in it is not what was written): take another copy")
+    if not isinstance(content, dict) or not all(isinstance(content.get(part), dict) for part in ("symgnn", "state_dict")):
         raise InputError(f"{path}: a PyTorch file, but not a checkpoint of symgnn (no symgnn entry in it)")
     return content
 
@@ -183,21 +191,33 @@ def save(path: str | Path, model: TrainedModel, *, half: bool = False) -> None:
 def write_atomically(content: Any, path: str | Path) -> None:
     """``torch.save`` to a temporary name beside ``path``, then rename: a kill at any moment leaves a whole file.
 
+    The temporary name is the same each time, so that the next write clears away what a kill left.
+
     Raises:
         InputError: the disk is full or the folder cannot be written; the old file, if any, is still there.
     """
     path = Path(path)
+    temporary = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
-            with os.fdopen(handle, "wb") as file:
-                torch.save(content, file)
+            with temporary.open("wb") as file:
+                _save(content, file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+            os.replace(temporary, path)  # noqa: PTH105
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def _save(content: Any, file: IO[bytes]) -> None:
+    try:
+        torch.save(content, file)
+    except RuntimeError as error:
+        # The archive is closed on the way out, which fails again and hides what was wrong with the file.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise

@@ -1,6 +1,7 @@
 """Sym-GNN, the whole model: from poses in the units of the data to both answers. Section 5, Fig. 1."""
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 
 import torch
 from jaxtyping import Float
@@ -8,8 +9,8 @@ from torch import Tensor, nn
 
 from symgnn.config import ModelConfig
 from symgnn.models.network import Features, Network
-from symgnn.nn import fill_missing
-from symgnn.skeleton import Layout, bone_graph, bones, joint_graph
+from symgnn.nn import GraphTemporalBlock, JointGraphConvolution, fill_missing
+from symgnn.skeleton import Layout, bone_graph, joint_graph
 from symgnn.types import Output
 
 
@@ -33,7 +34,8 @@ class SymGNN(nn.Module):
     scale: Tensor
     bone_mean: Tensor
     bone_scale: Tensor
-    incidence: Tensor
+    bone_parents: Tensor
+    bone_children: Tensor
 
     def __init__(self, config: ModelConfig, layout: Layout, *, observed: int, channels: int, classes: int):
         super().__init__()
@@ -50,7 +52,9 @@ class SymGNN(nn.Module):
         self.register_buffer("scale", torch.ones(joints, channels))
         self.register_buffer("bone_mean", torch.zeros(joints - 1, channels))
         self.register_buffer("bone_scale", torch.ones(joints - 1, channels))
-        self.register_buffer("incidence", bones(layout), persistent=False)
+        parents, children = torch.tensor(layout.edges).reshape(-1, 2).unbind(dim=1)
+        self.register_buffer("bone_parents", parents, persistent=False)
+        self.register_buffer("bone_children", children, persistent=False)
         graphs = [joint_graph(layout)] + ([bone_graph(layout)] if config.bone else [])
         self.networks = nn.ModuleList(Network(config, graph, observed, channels, classes) for graph in graphs)
 
@@ -68,7 +72,7 @@ class SymGNN(nn.Module):
         poses = torch.cat(list(recordings)).double()
         for mean, scale, values in (
             (self.mean, self.scale, poses),
-            (self.bone_mean, self.bone_scale, self.incidence.double() @ poses),
+            (self.bone_mean, self.bone_scale, self.bones(poses)),
         ):
             centre = values.nanmean(dim=0)
             deviation = (values - centre).square().nanmean(dim=0).sqrt()
@@ -86,11 +90,20 @@ class SymGNN(nn.Module):
                 network.prediction.rates[order - 1] = size if size > 0 else 1.0
 
     def normalise(self, motion: Float[Tensor, "batch time joint channel"]) -> list[Float[Tensor, "batch time node channel"]]:
-        """The motion as each network sees it: joints, then bones, in normalised units; NaN where a joint is missing."""
+        """The motion as each network sees it: joints, then bones, in normalised units and the precision of the weights.
+
+        NaN where a joint is missing; a bone is missing where one of its ends is.
+        """
+        motion = motion.to(self.mean.dtype)
         views = [(motion - self.mean) / self.scale]
         if len(self.networks) == 2:
-            views.append((self.incidence @ motion - self.bone_mean) / self.bone_scale)
+            views.append((self.bones(motion) - self.bone_mean) / self.bone_scale)
         return views
+
+    def bones(self, motion: Float[Tensor, "*axes joint channel"]) -> Float[Tensor, "*axes bone channel"]:
+        """Child minus parent of every edge (reading 15)."""
+        # Not a product with the incidence matrix: there, one missing joint would make every bone NaN.
+        return motion.index_select(-2, self.bone_children) - motion.index_select(-2, self.bone_parents)
 
     def denormalise(self, motion: Float[Tensor, "batch time joint channel"]) -> Float[Tensor, "batch time joint channel"]:
         """Joints from normalised units back to the units of the data."""
@@ -149,6 +162,21 @@ class SymGNN(nn.Module):
         # The bone network's future is a training target and nothing else (reading 15): only the joints' is computed here.
         futures = self.predict(features[:1], logits, horizon)
         return Output(logits, self.denormalise(futures[0]) if futures else None, features[0].actional)
+
+    @torch.no_grad()
+    def folded(self) -> "SymGNN":
+        """A copy for inference, with everything folded away that does not depend on the input: batch norms and edge weights.
+
+        Its answers are those of this model in evaluation mode; it can neither be trained nor saved.
+        """
+        copy = deepcopy(self).eval().requires_grad_(False)
+        for module in list(copy.modules()):
+            if isinstance(module, GraphTemporalBlock):
+                module.fold()
+            elif isinstance(module, JointGraphConvolution):  # also those of the prediction heads
+                outputs = len(module.bias)
+                module.absorb(module.bias.new_ones(outputs), module.bias.new_zeros(outputs))
+        return copy
 
     # -- parameters ---------------------------------------------------------------------------------------------------------
 

@@ -35,11 +35,15 @@ class _EdgeMLP(nn.Module):
 
     def forward(self, joints: Float[Tensor, "batch joint feature"]) -> Float[Tensor, "batch joint hidden"]:
         count, inputs = joints.shape[1:]
+        if count == 1:
+            return joints.new_zeros(len(joints), 1, self.second.out_features)  # no pair, nothing to collect
         this = nn.functional.linear(joints, self.first.weight[:, :inputs], self.first.bias)
         other = nn.functional.linear(joints, self.first.weight[:, inputs:])
         others = torch.cat((other[:, 1:], other[:, :-1]), dim=1).unfold(1, count - 1, 1).transpose(2, 3)
-        edges = self.second(self.dropout((this[:, :, None] + others).relu())).relu()
-        return self.norm(edges).mean(dim=2)
+        edges = self.second(self.dropout((this[:, :, None] + others).relu_())).relu_()
+        if self.training:
+            return self.norm(edges).mean(dim=2)
+        return self.norm(edges.mean(dim=2))  # an affine map with known statistics: the mean goes first
 
 
 class ActionalGraphInference(nn.Module):

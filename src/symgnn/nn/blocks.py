@@ -37,9 +37,9 @@ class GraphTemporalBlock(nn.Module):
     ):
         super().__init__()
         self.graph = graph
-        self.graph_norm = FeatureNorm(features)
+        self.graph_norm: nn.Module = FeatureNorm(features)
         self.temporal = TemporalConvolution(features, outputs, kernel, stride)
-        self.temporal_norm = FeatureNorm(outputs)
+        self.temporal_norm: nn.Module = FeatureNorm(outputs)
         self.dropout = nn.Dropout(dropout)
         self.stride = stride
         self.residual: nn.Module = (
@@ -51,6 +51,22 @@ class GraphTemporalBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch time node inputs"], actional: Float[Tensor, "batch joint joint"] | None = None
     ) -> Float[Tensor, "batch frames node outputs"]:
-        y = self.graph_norm(self.graph(x, actional)).relu()
+        # What comes before each ReLU does not need its own output for the gradient: overwriting it spares a pass over memory.
+        y = self.graph_norm(self.graph(x, actional)).relu_()
         y = self.dropout(self.temporal_norm(self.temporal(y)))
-        return (y + self.residual(x[:, :: self.stride])).relu()
+        return (y + self.residual(x[:, :: self.stride])).relu_()
+
+    def fold(self) -> None:
+        """Fold the batch norms into the convolutions before them; for inference only, there is no way back."""
+        for norm, convolution in ((self.graph_norm, self.graph), (self.temporal_norm, self.temporal)):
+            if isinstance(norm, FeatureNorm):
+                convolution.absorb(*norm.as_affine())
+        self.graph_norm = self.temporal_norm = nn.Identity()
+        if isinstance(self.residual, nn.Sequential):
+            product, norm = self.residual
+            assert isinstance(product, nn.Linear) and isinstance(norm, FeatureNorm)
+            factor, shift = norm.as_affine()
+            folded = nn.Linear(product.in_features, product.out_features)
+            folded.weight.data = product.weight.data * factor[:, None]
+            folded.bias.data = shift
+            self.residual = folded

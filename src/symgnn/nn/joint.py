@@ -36,10 +36,23 @@ class JointGraphConvolution(nn.Module):
         self.register_buffer("powers", None if powers is None else powers.clone(), persistent=False)
         self.edges = None if powers is None else nn.Parameter(torch.ones_like(powers))
         graphs = (0 if powers is None else len(powers)) + (actional_weight is not None)
-        self.weight = nn.Parameter(torch.empty(graphs, outputs, inputs))
+        # In memory the graphs are between outputs and inputs, as the product over the features reads them.
+        self.weight = nn.Parameter(torch.empty(outputs, graphs, inputs).transpose(0, 1))
         self.bias = nn.Parameter(torch.zeros(outputs))
         bound = 1 / math.sqrt(inputs * graphs)
         nn.init.uniform_(self.weight, -bound, bound)
+
+    def structural(self) -> Float[Tensor, "hop joint joint"]:
+        """Ã^γ ⊙ M^γ."""
+        assert self.powers is not None
+        return self.powers if self.edges is None else self.powers * self.edges
+
+    def absorb(self, factor: Float[Tensor, " outputs"], shift: Float[Tensor, " outputs"]) -> None:
+        """Fold y·factor + shift and the edge weights into the parameters; for inference only."""
+        self.weight.data.mul_(factor[:, None])
+        self.bias.data.mul_(factor).add_(shift)
+        if self.powers is not None:
+            self.powers, self.edges = self.structural().detach(), None
 
     def graphs(self, actional: Float[Tensor, "batch joint joint"] | None) -> Float[Tensor, "clips rows joint"]:
         """Rows of all graphs, joint by joint: row (i, g) holds the weights with which graph g gathers for joint i.
@@ -48,8 +61,7 @@ class JointGraphConvolution(nn.Module):
         """
         parts = []
         if self.powers is not None:
-            assert self.edges is not None
-            parts.append((self.powers * self.edges).transpose(0, 1)[None])
+            parts.append(self.structural().transpose(0, 1)[None])
         if self.actional_weight is not None:
             if actional is None:
                 raise ValueError("this graph convolution needs the actional graph of the clip")
@@ -62,15 +74,22 @@ class JointGraphConvolution(nn.Module):
         self, x: Float[Tensor, "batch time joint inputs"], graphs: Float[Tensor, "clips rows joint"]
     ) -> Float[Tensor, "batch time joint outputs"]:
         """The convolution with the rows that ``graphs`` gave; a caller that keeps the clip may keep them too."""
+        weight = self.weight.transpose(0, 1).flatten(1)
         batch, time, joints, inputs = x.shape
+        if batch > 1 and time > 1 and inputs >= _NARROW and x.device.type == "cpu" and not torch.is_grad_enabled():
+            # Clip by clip what is gathered, Γ + 1 times as large as x, never leaves the cache (measured: twice as fast).
+            return torch.stack([nn.functional.linear(self._gather(x[i], graphs[i % len(graphs)]), weight, self.bias)
+                                for i in range(batch)])  # fmt: skip
         if time > 1 and inputs < _NARROW:
             # One product a clip with time beside the features, at the price of two small transposed copies.
             flat = x.transpose(1, 2).reshape(batch, joints, time * inputs)
             gathered = (graphs @ flat).view(batch, joints, -1, time, inputs).permute(0, 3, 1, 2, 4)
-        else:
-            gathered = graphs[:, None] @ x
-        weight = self.weight.transpose(0, 1).flatten(1)
-        return nn.functional.linear(gathered.reshape(batch, time, joints, -1), weight, self.bias)
+            return nn.functional.linear(gathered.reshape(batch, time, joints, -1), weight, self.bias)
+        return nn.functional.linear(self._gather(x, graphs[:, None]), weight, self.bias)
+
+    @staticmethod
+    def _gather(x: Float[Tensor, "*axes joint inputs"], graphs: Tensor) -> Float[Tensor, "*axes joint gathered"]:
+        return (graphs @ x).view(*x.shape[:-1], -1)
 
     def forward(
         self, x: Float[Tensor, "batch time joint inputs"], actional: Float[Tensor, "batch joint joint"] | None = None

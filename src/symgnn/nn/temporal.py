@@ -24,7 +24,8 @@ class TemporalConvolution(nn.Module):
         if kernel % 2 == 0:
             raise ValueError(f"a temporal kernel must be odd to be centred on a frame, not {kernel}")
         self.stride = stride
-        self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel))
+        # In memory the features are innermost, as the convolution reads them: no copy at each call.
+        self.weight = nn.Parameter(torch.empty(outputs, kernel, inputs).transpose(1, 2))
         self.bias = nn.Parameter(torch.zeros(outputs))
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
 
@@ -35,3 +36,8 @@ class TemporalConvolution(nn.Module):
             x.permute(0, 3, 1, 2), weight, self.bias, stride=(self.stride, 1), padding=(kernel // 2, 0)
         )
         return y.permute(0, 2, 3, 1).contiguous()
+
+    def absorb(self, factor: Float[Tensor, " outputs"], shift: Float[Tensor, " outputs"]) -> None:
+        """Fold y·factor + shift into the parameters; for inference only."""
+        self.weight.data.mul_(factor[:, None, None])
+        self.bias.data.mul_(factor).add_(shift)

@@ -5,12 +5,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, distributed
 
 
-def recognition_loss(
-    logits: Float[Tensor, "batch classes"], label: Int[Tensor, " batch"]
-) -> Float[Tensor, ""]:
+def recognition_loss(logits: Float[Tensor, "batch classes"], label: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
     """Cross entropy, eq. (11): the mean over the clips that have a label (-1 has none); 0 where no clip has."""
-    total = torch.nn.functional.cross_entropy(logits.float(), label, ignore_index=-1, reduction="sum")
-    return total / _count((label >= 0).sum())
+    exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    total = torch.nn.functional.cross_entropy(exact, label, ignore_index=-1, reduction="sum")
+    return total / _count((label >= 0).sum()).to(total.dtype)
 
 
 def prediction_loss(
@@ -23,7 +22,7 @@ def prediction_loss(
     """
     present = ~true.isnan()
     distance = torch.where(present, predicted - true.nan_to_num(0.0), 0.0).abs().sum()
-    return distance / _count(present.sum())
+    return distance / _count(present.sum()).to(distance.dtype)
 
 
 def velocity_loss(
@@ -37,9 +36,7 @@ def velocity_loss(
         predicted, true: poses in normalised units, NaN in ``true`` where missing.
         last: the last observed pose, as the model was fed.
     """
-    return prediction_loss(
-        torch.diff(predicted, dim=1, prepend=last[:, None]), torch.diff(true, dim=1, prepend=last[:, None])
-    )
+    return prediction_loss(torch.diff(predicted, dim=1, prepend=last[:, None]), torch.diff(true, dim=1, prepend=last[:, None]))
 
 
 def _count(present: Tensor) -> Tensor:
@@ -51,4 +48,4 @@ def _count(present: Tensor) -> Tensor:
     if distributed.is_available() and distributed.is_initialized():
         distributed.all_reduce(count)
         count = count / distributed.get_world_size()
-    return count.clamp(min=1.0 / 1024).float() if count < 1 else count
+    return torch.where(count > 0, count, 1.0)

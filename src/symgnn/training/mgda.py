@@ -7,9 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, distributed
 
 
-def inner_products(
-    recognition: Sequence[Tensor], prediction: Sequence[Tensor], *, reduce: bool
-) -> Float[Tensor, "3"]:
+def inner_products(recognition: Sequence[Tensor], prediction: Sequence[Tensor], *, reduce: bool) -> Float[Tensor, "3"]:
     """(g_r·g_r, g_r·g_p, g_p·g_p) of two gradients given as lists of tensors of the same shapes, in float64.
 
     Args:
@@ -17,16 +15,17 @@ def inner_products(
         reduce: sum over processes. Right for gradients on features, which are per sample: the global vector is the
             processes' vectors one after the other. Gradients of shared parameters are averaged *before* the products.
     """
-    flat_r = torch.cat([gradient.flatten() for gradient in recognition]).double()
-    flat_p = torch.cat([gradient.flatten() for gradient in prediction]).double()
-    products = torch.stack((flat_r @ flat_r, flat_r @ flat_p, flat_p @ flat_p))
+    pairs = [(r.flatten().double(), p.flatten().double()) for r, p in zip(recognition, prediction, strict=True)]
+    products = torch.stack([torch.stack((r @ r, r @ p, p @ p)) for r, p in pairs]).sum(dim=0)
     if reduce and distributed.is_available() and distributed.is_initialized():
         distributed.all_reduce(products)
     return products
 
 
 def minimum_norm_weight(products: Float[Tensor, "3"]) -> Float[Tensor, ""]:
-    """λ* = argmin over [0, 1] of ‖λ g_r + (1 - λ) g_p‖², eq. (15), in closed form (reading 18):
+    """Weight of recognition, eq. (15): λ* = argmin over [0, 1] of ‖λ g_r + (1 - λ) g_p‖².
+
+    In closed form (reading 18):
 
         λ* = clip(((g_p - g_r)·g_p) / ‖g_r - g_p‖², 0, 1),    1/2 where the denominator vanishes.
 

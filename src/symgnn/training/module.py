@@ -1,6 +1,6 @@
 """The training loop's pieces for Lightning: module, data, checkpoints."""
 
-import logging
+import copy
 import math
 import time
 from collections.abc import Iterator
@@ -13,19 +13,21 @@ import lightning
 import numpy as np
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from symgnn.config import Preset, TrainingConfig
 from symgnn.data import Store, WindowSampler, node_frames, split_recordings, stored_mean
 from symgnn.errors import InputError
 from symgnn.models import SymGNN
 from symgnn.models.checkpoint import Card, build, write_atomically
-from symgnn.training.losses import prediction_loss
-from symgnn.training.step import accuracy, training_step
+from symgnn.training.losses import prediction_loss, recognition_loss
+from symgnn.training.step import Step, accuracy, training_step
 from symgnn.types import Batch
 
-_logger = logging.getLogger("symgnn.training")
+LOG_EVERY = 10
+"""Steps between two rows of figures, each the mean of the steps since the last one."""
 
 
 class MotionData(lightning.LightningDataModule):
@@ -33,7 +35,7 @@ class MotionData(lightning.LightningDataModule):
 
     Training recordings are those of the store's ``train`` split (all of them where it has no splits); a part of them is held
     out whole for validation. Every interval of ``validate_every`` steps starts from seeds derived from its number, so a
-    resumed run draws what the uninterrupted one would have drawn.
+    resumed run draws what the uninterrupted one would have drawn. Several processes draw the same windows and take turns.
 
     Args:
         store: the recordings.
@@ -45,8 +47,6 @@ class MotionData(lightning.LightningDataModule):
         self.store, self.preset = store, preset
         training = preset.training
         self.train_indices, self.validation_indices = split_recordings(store, training.validation, training.seed)
-        if preset.training.batch % (world := _world()):
-            raise InputError(f"training.batch: {preset.training.batch} windows cannot be shared by {world} processes")
 
     def _sampler(self, indices: tuple[int, ...], *, augmented: bool) -> WindowSampler:
         data, training = self.preset.data, self.preset.training
@@ -67,6 +67,8 @@ class MotionData(lightning.LightningDataModule):
         return trainer.strategy.root_device if trainer is not None else torch.device("cpu")
 
     def setup(self, stage: str) -> None:
+        if (batch := self.preset.training.batch) % (world := _world()):
+            raise InputError(f"training.batch: {batch} windows cannot be shared equally by {world} processes")
         self.train_windows = self._sampler(self.train_indices, augmented=True)
         self.validation_windows = self._sampler(self.validation_indices, augmented=False) if self.validation_indices else None
 
@@ -98,11 +100,11 @@ class _Interval:
         self.windows, self.training, self.trainer = windows, training, trainer
 
     def __len__(self) -> int:
-        return min(self.training.validate_every, self.training.steps)
+        return _interval(self.training)
 
     def __iter__(self) -> Iterator[Batch]:
-        interval = 0 if self.trainer is None else self.trainer.current_epoch
-        generator = torch.Generator().manual_seed(_seed(self.training.seed, interval, 0))
+        done = 0 if self.trainer is None else self.trainer.global_step
+        generator = torch.Generator().manual_seed(_seed(self.training.seed, done // len(self), 0))
         world, rank = _world(), _rank()
         for _ in range(len(self)):
             batch = self.windows.sample(self.training.batch, generator)
@@ -126,6 +128,32 @@ def _rows(batch: Batch, rows: slice) -> Batch:
     return Batch(batch.observed[rows], batch.future[rows], batch.label[rows], batch.clip[rows])
 
 
+class MovingAverage(nn.Module):
+    """Exponential moving average of a network's weights and running statistics.
+
+    The decay rises with the number of steps t as (1 + t) / (10 + t) up to the given one, so that a short training forgets
+    where it began.
+    """
+
+    def __init__(self, network: SymGNN, decay: float):
+        super().__init__()
+        self.decay = decay
+        self.module = copy.deepcopy(network).requires_grad_(False)
+        self._pairs: tuple[list[Tensor], list[Tensor]] | None = None
+
+    def follow(self, network: SymGNN) -> None:
+        """Start from the network's present state."""
+        self.module.load_state_dict(network.state_dict())
+
+    def update(self, network: SymGNN, step: int) -> None:
+        """Move towards the network after its step number ``step``, counted from 0."""
+        if self._pairs is None:
+            # Once: finding several hundred tensors takes longer than moving them.
+            self._pairs = _floats(self.module), _floats(network)
+        decay = min(self.decay, (1 + step) / (10 + step))
+        get_ema_multi_avg_fn(decay)(*self._pairs, step)
+
+
 class TrainingModule(lightning.LightningModule):
     """Sym-GNN in training: one [training_step][symgnn.training.step.training_step] an optimiser step.
 
@@ -140,89 +168,94 @@ class TrainingModule(lightning.LightningModule):
         self.automatic_optimization = False
         self.preset, self.card, self.recording_names = preset, card, recordings
         self.model = build(preset, card.layout, len(card.class_names))
-        decay = preset.training.average
-        self.average = (
-            AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True) if decay else None
-        )
+        self.average = MovingAverage(self.model, preset.training.average) if preset.training.average else None
         self.best = math.inf
         """Lowest validation figure so far."""
+        self._unread: list[tuple[Tensor, Tensor]] = []
+        """Figures and clips of the steps since the last look at them."""
 
     @property
     def reported(self) -> SymGNN:
         """The weights that are validated and reported: the moving average where the preset keeps one."""
-        network = self.model if self.average is None else self.average.module
-        assert isinstance(network, SymGNN)
-        return network
+        return self.model if self.average is None else self.average.module
+
+    def on_train_start(self) -> None:
+        self._weights = list(self.model.parameters())
 
     def on_train_epoch_start(self) -> None:
         # Dropout of this interval; ranks differ.
-        torch.manual_seed(_seed(self.preset.training.seed, self.current_epoch, 1 + _rank()))
-        self._started, self._seen = time.perf_counter(), 0
+        training = self.preset.training
+        torch.manual_seed(_seed(training.seed, self.global_step // _interval(training), 1 + _rank()))
+        self._since = time.perf_counter()
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         training = self.preset.training
-        optimizer = self.optimizers()
-        assert not isinstance(optimizer, list)
-        with self._autocast():
-            step = training_step(self.model, batch, training)
+        optimizer, schedule = self.optimizers(), self.lr_schedulers()
+        assert not isinstance(optimizer, list) and isinstance(schedule, LambdaLR)
+        step = training_step(self.model, batch, training)
         optimizer.zero_grad()
         self.manual_backward(step.surrogate)
         if training.clip_norm:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), training.clip_norm)
-        losses = {"cross_entropy": step.recognition, "l1": step.prediction}
-        self._stop_unless_finite({name: loss for name, loss in losses.items() if loss is not None}, batch)
+            torch.nn.utils.clip_grad_norm_(self._weights, training.clip_norm)
         optimizer.step()
-        schedule = self.lr_schedulers()
-        assert not isinstance(schedule, list) and schedule is not None
-        schedule.step()  # pyright: ignore[reportCallIssue]
+        schedule.step()
         if self.average is not None:
-            self.average.update_parameters(self.model)
-        self._seen += training.batch
-        rate = self._seen / (time.perf_counter() - self._started)
-        figures = {**losses, "lambda": step.weight, "accuracy": step.accuracy, "samples_s": rate}
-        self.log_dict({name: value for name, value in figures.items() if value is not None}, prog_bar=True)
+            self.average.update(self.model, self.global_step - 1)
+        self._unread.append((_figures(step), batch.clip))
+        if self.global_step % LOG_EVERY == 0 or self.global_step % _interval(training) == 0:
+            self._read()
 
-    def _autocast(self) -> torch.autocast:
-        mixed = self.preset.training.precision == "bf16-mixed"
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=mixed)
+    def _read(self) -> None:
+        """Log the mean of the last steps' figures, and stop where one is not finite; before any checkpoint holds the damage.
 
-    def _stop_unless_finite(self, losses: dict[str, Tensor], batch: Batch) -> None:
-        broken = [name for name, loss in losses.items() if not torch.isfinite(loss)]
-        if broken:
-            names = sorted({self.recording_names[clip] for clip in batch.clip.tolist()})
-            raise InputError(
-                f"step {self.global_step}: {' and '.join(broken)} is not a finite number; the batch held {', '.join(names)}. "
-                "Check these recordings, or lower training.learning_rate or set training.clip_norm"
-            )
+        Looking at every step would make it wait for the device, and cost a small model as much as its step.
+        """
+        unread, self._unread = self._unread, []
+        every_rank = _gather(torch.stack([figures for figures, _ in unread]))
+        seconds, self._since = time.perf_counter() - self._since, time.perf_counter()
+        broken = torch.isinf(every_rank) | torch.isnan(every_rank) & ~_allowed_nan(self.preset, every_rank.device)
+        if bool(broken.any()):
+            first = int(broken.any(dim=2).any(dim=0).nonzero()[0])
+            names = [FIGURES[column] for column in broken.any(dim=0)[first].nonzero().flatten().tolist()]
+            self._stop(self.global_step - len(unread) + first + 1, names, unread[first][1])
+        means = dict(zip(FIGURES, every_rank.nanmean(dim=(0, 1)).tolist(), strict=True))
+        rate = self.preset.training.batch * len(unread) / seconds
+        shown = {name: value for name, value in means.items() if not math.isnan(value)}
+        self.log_dict({**shown, "samples_s": rate}, prog_bar=True)
+
+    def _stop(self, step: int, names: list[str], clips: Tensor) -> None:
+        held = sorted({self.recording_names[clip] for clip in _gather(clips).flatten().tolist()})
+        raise InputError(
+            f"step {step}: not a finite number: {', '.join(names)}; the batch held {', '.join(held)}. "
+            "Check these recordings, or lower training.learning_rate or set training.clip_norm"
+        )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        network = self.reported.eval()
+        network = self.reported
         features = network.encode(batch.observed)
-        scores = network.recognise(features)
-        logits = network.fuse(scores)
-        size = len(batch.label)
-        if logits is not None:
-            self.log("validation_accuracy", accuracy(logits, batch.label), prog_bar=True, batch_size=size, sync_dist=True)
-            loss = torch.nn.functional.cross_entropy(logits, batch.label.clamp(min=0))
-            self.log("validation_cross_entropy", loss, batch_size=size, sync_dist=True)
+        logits = network.fuse(network.recognise(features))
+        labelled = int((batch.label >= 0).sum())
+        if logits is not None and labelled:
+            figures = {
+                "validation_accuracy": accuracy(logits, batch.label),
+                "validation_cross_entropy": recognition_loss(logits, batch.label),
+            }
+            self.log_dict(figures, prog_bar=True, batch_size=labelled, sync_dist=True)
         futures = network.predict(features[:1], logits, batch.future.shape[1])
         if futures:
             loss = prediction_loss(futures[0], network.normalise(batch.future)[0])
-            self.log("validation_l1", loss, prog_bar=True, batch_size=size, sync_dist=True)
-
-    def on_validation_epoch_end(self) -> None:
-        self.model.train()
+            self.log("validation_l1", loss, prog_bar=True, batch_size=len(batch.label), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         training = self.preset.training
         parameters = self.model.parameters()
+        # "fused" is one call for all parameters in place of a dozen for each of several hundred.
+        common = {"lr": training.learning_rate, "weight_decay": training.weight_decay, "fused": True}
         if training.optimizer == "adam":
-            optimizer = torch.optim.AdamW(parameters, lr=training.learning_rate, weight_decay=training.weight_decay)
+            optimizer = torch.optim.AdamW(parameters, **common)
         else:
-            optimizer = torch.optim.SGD(
-                parameters, lr=training.learning_rate, momentum=0.9, nesterov=True, weight_decay=training.weight_decay
-            )
-        return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(training, step))]
+            optimizer = torch.optim.SGD(parameters, momentum=0.9, nesterov=True, **common)
+        return [optimizer], [LambdaLR(optimizer, lambda step: rate_factor(training, step))]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["symgnn"] = {**self.card.to_dict(), "step": self.global_step}
@@ -236,15 +269,15 @@ def rate_factor(training: TrainingConfig, step: int) -> float:
     """Factor on the learning rate at a step: warm-up, then the preset's schedule."""
     progress = step / training.steps
     if progress < training.warm_up:
-        return (step + 1) / (training.warm_up * training.steps)
+        return min(1.0, (step + 1) / (training.warm_up * training.steps))
     match training.schedule:
         case "constant":
             return 1.0
         case "step":
             return 0.1 ** sum(progress >= milestone for milestone in training.milestones)
         case "cosine":
-            done = (progress - training.warm_up) / (1 - training.warm_up)
-            return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+            done = 1.0 if progress >= 1 else (progress - training.warm_up) / (1 - training.warm_up)
+            return 0.5 * (1 + math.cos(math.pi * done))
 
 
 class Checkpoints(lightning.Callback):
@@ -258,16 +291,22 @@ class Checkpoints(lightning.Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         assert isinstance(pl_module, TrainingModule)
+        if not all(bool(weight.isfinite().all()) for weight in _floats(pl_module)):
+            raise InputError(
+                f"step {pl_module.global_step}: the weights are not finite numbers any more; the checkpoint of the interval "
+                "before is kept. Lower training.learning_rate or set training.clip_norm"
+            )
         figures = trainer.callback_metrics
         figure = figures.get("validation_l1", figures.get("validation_cross_entropy"))
-        better = figure is not None and float(figure) < pl_module.best
-        if better:
+        if figure is not None and float(figure) < pl_module.best:
+            # First the one, then the other: a run killed between them finds the same best again.
             pl_module.best = float(figure)
-        trainer.save_checkpoint(self.folder / "last.ckpt")
-        if better:
-            pl_module.card = replace(pl_module.card, selection="validation")
-            trainer.save_checkpoint(self.folder / "validation.ckpt")
-            pl_module.card = replace(pl_module.card, selection="last")
+            self._save(trainer, pl_module, "validation")
+        self._save(trainer, pl_module, "last")
+
+    def _save(self, trainer: lightning.Trainer, module: TrainingModule, selection: str) -> None:
+        module.card = replace(module.card, selection=selection)
+        trainer.save_checkpoint(self.folder / f"{selection}.ckpt")
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -292,6 +331,32 @@ def make_card(store: Store, preset: Preset, indices: tuple[int, ...]) -> Card:
     )
 
 
+FIGURES = ("cross_entropy", "l1", "lambda", "accuracy")
+"""What a step tells, in the order of ``_figures``."""
+
+
+def _figures(step: Step) -> Tensor:
+    """NaN where the model has no such head."""
+    values = (step.recognition, step.prediction, step.weight, step.accuracy)
+    absent = torch.full_like(step.weight, math.nan)
+    return torch.stack([absent if value is None else value.to(absent) for value in values])
+
+
+def _allowed_nan(preset: Preset, device: torch.device) -> Tensor:
+    """Figures of heads that are not there; and the accuracy, where no clip of a batch has a label."""
+    return torch.tensor([not preset.model.recognition, not preset.model.prediction, False, True], device=device)
+
+
+def _floats(module: nn.Module) -> list[Tensor]:
+    """Weights and running statistics."""
+    return [tensor for tensor in module.state_dict().values() if tensor.is_floating_point()]
+
+
+def _interval(training: TrainingConfig) -> int:
+    """Steps between two validations and two checkpoints."""
+    return min(training.validate_every, training.steps)
+
+
 def _seed(*parts: int) -> int:
     """A seed from several numbers, well mixed."""
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
@@ -299,6 +364,15 @@ def _seed(*parts: int) -> int:
 
 def _world() -> int:
     return torch.distributed.get_world_size() if torch.distributed.is_available() and torch.distributed.is_initialized() else 1
+
+
+def _gather(values: Tensor) -> Tensor:
+    """The values of every process, one after the other along a new first axis."""
+    if _world() == 1:
+        return values[None]
+    parts = [torch.empty_like(values) for _ in range(_world())]
+    torch.distributed.all_gather(parts, values)
+    return torch.stack(parts)
 
 
 def _rank() -> int:

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,15 +11,18 @@ from pathlib import Path
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import TQDMProgressBar
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from symgnn.config import Preset, preset_to_dict
 from symgnn.data import Store
 from symgnn.errors import InputError
-from symgnn.models.checkpoint import read_checkpoint
+from symgnn.models.checkpoint import Card, read_checkpoint
 from symgnn.skeleton import load_layout
-from symgnn.training.module import AtomicCheckpointIO, Checkpoints, MotionData, TrainingModule, make_card
+from symgnn.training.module import LOG_EVERY, AtomicCheckpointIO, Checkpoints, MotionData, TrainingModule, make_card
+from symgnn.training.progress import Curves, ProgressLine
+
+SETTINGS = "preset.json"
+"""The resolved preset in a run's folder, for people to read."""
 
 
 @dataclass(frozen=True)
@@ -45,18 +49,18 @@ def train(
 ) -> Run:
     """Train a preset on a store.
 
-    Writes ``last.ckpt`` and ``validation.ckpt`` after every ``validate_every`` steps, ``metrics.csv`` and TensorBoard events. A
-    resumed run ends with the same weights, bit for bit on a CPU, as one that was never stopped: whole intervals are
-    repeated from the last checkpoint, with the same windows and dropout. Under ``torchrun`` the global batch is shared by the
-    processes.
+    Writes ``last.ckpt`` and ``validation.ckpt`` after every ``validate_every`` steps, ``logs/metrics.csv`` and TensorBoard
+    events beside it. A resumed run ends with the same weights, bit for bit on a CPU, as one that was never stopped: whole
+    intervals are repeated from the last checkpoint, with the same windows and dropout. Under ``torchrun`` the global batch is
+    shared by the processes.
 
     Args:
         preset: what to train.
         store: motion of the preset's layout and space.
         folder: where to write; it must not hold another run unless ``resume`` is set.
-        resume: go on from ``folder/last.ckpt``.
-        progress: show a progress bar.
-        accelerator: Lightning's name of the device kind ("auto", "cpu", "gpu").
+        resume: go on from ``folder/last.ckpt``; from the start where the run was stopped before there was one.
+        progress: show a line with losses, λ, accuracy and windows a second.
+        accelerator: "cpu", "gpu" (an NVIDIA or AMD device), or "auto": the second where there is one.
         on_start: called with module and data before the first step, to print what will be done.
 
     Raises:
@@ -70,10 +74,17 @@ def train(
             f"training.steps: {preset.training.steps} is no multiple of training.validate_every ({interval}): "
             "checkpoints are written after whole intervals"
         )
-    if resume:
-        _check_resumable(last, preset)
+    first_step = 0
+    if resume and last.exists():
+        first_step = _check_resumable(last, preset, store)
+    elif resume and not (folder / SETTINGS).exists():
+        raise InputError(f"{folder}: holds no run to go on with ({last.name}, {SETTINGS}): start one without --resume")
     elif last.exists():
         raise InputError(f"{folder}: holds a run already; go on with it by --resume, or choose another --out")
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise InputError('device "gpu": PyTorch finds none here; expected "cpu", or "auto" to take what there is')
+    if accelerator == "auto":
+        accelerator = "gpu" if torch.cuda.is_available() else "cpu"
     _prepare(folder, preset)
 
     # Weights follow the seed alone, whatever was drawn in this process before.
@@ -83,60 +94,73 @@ def train(
     module = TrainingModule(preset, make_card(store, preset, data.train_indices), names)
     module.model.fit_normalisation(data.recordings())
     if module.average is not None:
-        module.average.module.load_state_dict(module.model.state_dict())
+        module.average.follow(module.model)
     if preset.training.precision == "64-true":
         module.double()
     if on_start is not None:
         on_start(module, data)
 
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes, here = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))  # torchrun's
     with warnings.catch_warnings():
         # Windows are cut on the device: there is nothing for loader workers to do.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        # Lightning 2.6 asks torch 2.13 for a type by its old name; nothing to do for whoever trains.
+        warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*", category=FutureWarning)
         trainer = lightning.Trainer(
             accelerator=accelerator,
-            devices=processes,
+            devices=here,
+            num_nodes=processes // here,
             strategy="ddp" if processes > 1 else "auto",
             max_steps=preset.training.steps,
             max_epochs=-1,
-            logger=[CSVLogger(folder, name="", version="logs"), TensorBoardLogger(folder, name="", version="logs")],
-            callbacks=[Checkpoints(folder), *([TQDMProgressBar(refresh_rate=10)] if progress else [])],
+            logger=[
+                Curves(folder / "logs" / "metrics.csv", first_step),
+                TensorBoardLogger(folder, name="", version="logs"),
+            ],
+            callbacks=[Checkpoints(folder), *([ProgressLine()] if progress else [])],
             plugins=[AtomicCheckpointIO()],
             enable_checkpointing=False,
-            enable_progress_bar=progress,
+            enable_progress_bar=False,
             enable_model_summary=False,
-            log_every_n_steps=10,
+            log_every_n_steps=min(LOG_EVERY, interval),
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
         )
-        trainer.fit(module, datamodule=data, ckpt_path=str(last) if resume else None)
+        on_interrupt = signal.getsignal(signal.SIGINT)
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=str(last) if first_step else None)
+        except SystemExit:
+            # Lightning's answer to Ctrl-C, after which it leaves the signal ignored.
+            if not trainer.interrupted:
+                raise
+            signal.signal(signal.SIGINT, on_interrupt)
     return Run(folder, last, interrupted=trainer.interrupted)
 
 
-def _check_resumable(last: Path, preset: Preset) -> None:
+def _check_resumable(last: Path, preset: Preset, store: Store) -> int:
+    """The step a run goes on from, after checking that it is this preset's, on this data."""
     content = read_checkpoint(last)
+    card = Card.from_dict(content["symgnn"], str(last))
     if "optimizer_states" not in content:
         raise InputError(f"{last}: holds weights only, no state of a training to go on from")
-    trained = content["symgnn"]["preset"]
-    wanted = preset_to_dict(preset)
+    if (card.class_names, card.layout) != (store.class_names, store.layout):
+        raise InputError(f"{last}: was trained on other classes or another layout than those of {store.path}")
+    trained, wanted = preset_to_dict(card.preset), preset_to_dict(preset)
     for part in ("data", "model", "training"):
-        different = [name for name, value in wanted[part].items() if _plain(trained[part].get(name)) != _plain(value)]
-        if different:
-            raise InputError(
-                f"{last}: was trained with another {part}.{different[0]} "
-                f"({trained[part].get(different[0])!r}, now {wanted[part][different[0]]!r}): resume with the same settings"
-            )
-
-
-def _plain(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value
+        for name, value in wanted[part].items():
+            if trained[part][name] != value:
+                raise InputError(
+                    f"{last}: was trained with another {part}.{name} ({trained[part][name]!r}, now {value!r}): "
+                    "resume with the same settings"
+                )
+    return card.step
 
 
 def _prepare(folder: Path, preset: Preset) -> None:
     """Make the folder and write the resolved preset into it, for people to read."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "preset.json").write_text(json.dumps(preset_to_dict(preset), indent=2) + "\n", encoding="utf-8")
+        (folder / SETTINGS).write_text(json.dumps(preset_to_dict(preset), indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from None
     for name in ("lightning.pytorch", "lightning.fabric"):

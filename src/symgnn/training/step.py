@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -35,54 +36,64 @@ def training_step(model: SymGNN, batch: Batch, config: TrainingConfig) -> Step:
     """Losses and gradients of one batch (sec. 5.4, Appendix B, readings 14 to 18).
 
     The heads run on detached features, so each is trained by its own loss only. Their gradients on the features are the two
-    task gradients that "features" weighting compares; weighted by λ they seed a single pass back through the backbone.
-    The pass is packed into one scalar, Σ ⟨z, λ g_r + (1-λ) g_p⟩ + Σ ⟨θ_head, g_head⟩, because wrappers for several processes expect
-    exactly one ``backward``, and running the heads backwards a second time would cost as much as the first.
+    task gradients that "features" weighting compares; weighted by λ they seed a single pass back through the backbone. "exact"
+    weighting takes both through the backbone, one by one, and their weighted sum is already what the backbone gets.
+    Everything is packed into one scalar, because wrappers for several processes expect exactly one ``backward``, and running
+    the heads backwards a second time would cost as much as the first.
 
     Args:
         model: in training mode.
         batch: windows in the units of the data.
         config: the preset's training.
     """
-    features = model.encode(batch.observed)
-    leaves = [_leaf(each) for each in features]
-    scores = model.recognise(leaves)
-    logits = model.fuse(scores)
-    futures = model.predict(leaves, logits, batch.future.shape[1])
+    mixed = config.precision == "bf16-mixed"
+    with torch.autocast(batch.observed.device.type, dtype=torch.bfloat16, enabled=mixed):
+        features = model.encode(batch.observed)
+        leaves = [_leaf(each) for each in features]
+        scores = model.recognise(leaves)
+        logits = model.fuse(scores)
+        futures = model.predict(leaves, logits, batch.future.shape[1])
 
-    losses: dict[str, Tensor] = {}
-    prediction = None
-    if scores:
-        losses["recognition"] = torch.stack([recognition_loss(each, batch.label) for each in scores]).sum()
-    if futures:
-        targets = model.normalise(batch.future)
-        pairs = list(zip(futures, targets, strict=True))
-        prediction = torch.stack([prediction_loss(each, true) for each, true in pairs]).sum()
-        losses["prediction"] = prediction
-        if config.velocity_weight:
-            extra = [velocity_loss(each, true, leaf.recent[:, -1]) for (each, true), leaf in zip(pairs, leaves, strict=True)]
-            losses["prediction"] = prediction + config.velocity_weight * torch.stack(extra).sum()
+        losses: dict[str, Tensor] = {}
+        prediction = None
+        if scores:
+            losses["recognition"] = torch.stack([recognition_loss(each, batch.label) for each in scores]).sum()
+        if futures:
+            targets = model.normalise(batch.future)
+            prediction = torch.stack(list(map(prediction_loss, futures, targets))).sum()
+            losses["prediction"] = prediction
+            if config.velocity_weight:
+                extra = list(map(velocity_loss, futures, targets, [leaf.recent[:, -1] for leaf in leaves]))
+                losses["prediction"] = prediction + config.velocity_weight * torch.stack(extra).sum()
 
     shared = [tensor for leaf in leaves for tensor in _shared(leaf)]
     heads = [parameter for parameter in model.head_parameters() if parameter.requires_grad]
-    gradients = {
-        name: torch.autograd.grad(loss, [*shared, *heads], retain_graph=True, allow_unused=True) for name, loss in losses.items()
+    found = {name: torch.autograd.grad(loss, [*shared, *heads], allow_unused=True) for name, loss in losses.items()}
+    # No head's parameter is in both losses: the heads share features alone, and ŷ is detached.
+    of_heads = {
+        parameter: own
+        for each in found.values()
+        for parameter, own in zip(heads, each[len(shared) :], strict=True)
+        if own is not None
     }
-    on_shared = {name: _dense(found[: len(shared)], shared) for name, found in gradients.items()}
-    backbone_outputs = [tensor for each in features for tensor in _shared(each)]
-    weight = _weight(model, config, on_shared, backbone_outputs)
 
-    task_weights = {"recognition": weight, "prediction": 1 - weight}
-    surrogate = torch.zeros((), device=batch.observed.device, dtype=torch.float32)
-    for index, output in enumerate(backbone_outputs):
-        seed = sum(task_weights[name].to(output.dtype) * found[index] for name, found in on_shared.items())
-        surrogate = surrogate + (output * seed).sum()
-    for index, parameter in enumerate(heads):
-        own = [found[len(shared) + index] for found in gradients.values() if found[len(shared) + index] is not None]
-        if own:
-            surrogate = surrogate + (parameter * torch.stack(own).sum(dim=0)).sum()
+    receivers = [tensor for each in features for tensor in _shared(each)]
+    tasks = {name: _dense(each[: len(shared)], shared) for name, each in found.items()}
+    if config.weighting == "exact" and len(tasks) == 2:
+        outputs, receivers = receivers, [parameter for parameter in model.backbone_parameters() if parameter.requires_grad]
+        tasks = {
+            name: _dense(torch.autograd.grad(outputs, receivers, seeds, retain_graph=True, allow_unused=True), receivers)
+            for name, seeds in tasks.items()
+        }
+        tasks = {name: _average_over_processes(gradients) for name, gradients in tasks.items()}
+    weight = _weight(config, tasks, receivers[0].device)
+    if len(tasks) == 2:
+        pairs = zip(tasks["recognition"], tasks["prediction"], strict=True)
+        combined = [_combine(weight, recognition, prediction) for recognition, prediction in pairs]
+    else:
+        (combined,) = tasks.values()
     return Step(
-        surrogate=surrogate,
+        surrogate=_Seeded.apply((*combined, *of_heads.values()), *receivers, *of_heads),
         recognition=losses["recognition"].detach() if scores else None,
         prediction=None if prediction is None else prediction.detach(),
         weight=weight,
@@ -92,31 +103,36 @@ def training_step(model: SymGNN, batch: Batch, config: TrainingConfig) -> Step:
 
 def accuracy(logits: Float[Tensor, "batch classes"], label: Tensor) -> Float[Tensor, ""]:
     """Fraction of the clips with a label whose highest score is the true class (NaN without any)."""
-    known = label >= 0
-    return (logits.argmax(dim=1) == label)[known].float().mean()
+    return (logits.argmax(dim=1) == label).sum() / (label >= 0).sum()
 
 
-def _weight(
-    model: SymGNN, config: TrainingConfig, on_shared: dict[str, list[Tensor]], outputs: Sequence[Tensor]
-) -> Float[Tensor, ""]:
+class _Seeded(torch.autograd.Function):
+    """A scalar whose gradient by each of some tensors is a given one: Σ ⟨tensor, gradient⟩ without doing the sums."""
+
+    @staticmethod
+    def forward(ctx: Any, gradients: tuple[Tensor, ...], *tensors: Tensor) -> Tensor:
+        ctx.gradients = gradients
+        return torch.zeros((), device=tensors[0].device)
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *(gradient * outer[0].to(gradient.dtype) for gradient in ctx.gradients)
+
+
+def _combine(weight: Tensor, recognition: Tensor, prediction: Tensor) -> Tensor:
+    """λ g_r + (1-λ) g_p, in float32 at least."""
+    exact = torch.promote_types(recognition.dtype, torch.float32)
+    return (weight * recognition.to(exact) + (1 - weight) * prediction.to(exact)).to(recognition.dtype)
+
+
+def _weight(config: TrainingConfig, tasks: dict[str, list[Tensor]], device: torch.device) -> Float[Tensor, ""]:
     """λ by the way the preset names; 1 or 0 where only one task is there (reading 16)."""
-    device = outputs[0].device
-    if len(on_shared) == 1:
-        return torch.tensor(1.0 if "recognition" in on_shared else 0.0, device=device)
+    if len(tasks) == 1:
+        return torch.full((), 1.0 if "recognition" in tasks else 0.0, device=device)
     if config.weighting == "fixed":
-        return torch.tensor(config.recognition_weight, device=device)
-    if config.weighting == "features":
-        products = inner_products(on_shared["recognition"], on_shared["prediction"], reduce=True)
-    else:
-        backbone = [parameter for parameter in model.backbone_parameters() if parameter.requires_grad]
-        found = {
-            name: _dense(torch.autograd.grad(outputs, backbone, seeds, retain_graph=True, allow_unused=True), backbone)
-            for name, seeds in on_shared.items()
-        }
-        for gradients in found.values():
-            _average_over_processes(gradients)
-        products = inner_products(found["recognition"], found["prediction"], reduce=False)
-    return minimum_norm_weight(products).float()
+        return torch.full((), config.recognition_weight, device=device)
+    per_sample = config.weighting == "features"
+    return minimum_norm_weight(inner_products(tasks["recognition"], tasks["prediction"], reduce=per_sample))
 
 
 def _leaf(features: Features) -> Features:
@@ -138,8 +154,11 @@ def _dense(gradients: Sequence[Tensor | None], like: Sequence[Tensor]) -> list[T
     return [torch.zeros_like(tensor) if found is None else found for found, tensor in zip(gradients, like, strict=True)]
 
 
-def _average_over_processes(gradients: list[Tensor]) -> None:
-    if distributed.is_available() and distributed.is_initialized():
-        for gradient in gradients:
-            distributed.all_reduce(gradient)
-            gradient /= distributed.get_world_size()
+def _average_over_processes(gradients: list[Tensor]) -> list[Tensor]:
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return gradients
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    distributed.all_reduce(flat)
+    flat /= distributed.get_world_size()
+    parts = flat.split([gradient.numel() for gradient in gradients])
+    return [part.view_as(gradient) for part, gradient in zip(parts, gradients, strict=True)]

@@ -58,7 +58,7 @@ def body_of(layout: Layout, space: Space) -> Body:
         bones = list(layout.edges)
         nodes = tuple(range(layout.num_nodes))
     bones, depth = _from_root(bones, len(names))
-    sides = [_side(name) if pairs[point] != point else "middle" for point, name in enumerate(names)]
+    sides: list[Side] = [_side(name) if pairs[point] != point else "middle" for point, name in enumerate(names)]
     couples = [(point, pairs[point]) for point, side in enumerate(sides) if side == "left"]
     heads = [point for point, name in enumerate(names) if "head" in name.lower()]
     return Body(
@@ -87,7 +87,7 @@ def positions(
         motion: poses of the joints in use, in the units of the data; NaN where missing.
         layout: the body.
         space: what a channel is.
-        stored_mean: with exponential maps, the mean of every stored triple; joints that are not in use take it.
+        stored_mean: with exponential maps, the mean of every stored triple; joints that are missing or not in use take it.
 
     Raises:
         InputError: the layout cannot be placed (no offsets), or the space has no depth.
@@ -99,7 +99,8 @@ def positions(
     if stored_mean is None:
         raise ValueError("exponential maps are drawn with the mean of the joints that are not in use: pass stored_mean")
     rows = np.broadcast_to(stored_mean, (*motion.shape[:-2], *stored_mean.shape)).astype(np.float32)
-    rows[..., list(layout.columns(space)), :] = motion
+    columns = list(layout.columns(space))
+    rows[..., columns, :] = np.where(np.isnan(motion), rows[..., columns, :], motion)
     rows[..., :2, :] = 0.0
     return forward_kinematics(torch.from_numpy(rows), layout).numpy()
 
@@ -113,7 +114,7 @@ def rest_pose(layout: Layout, space: Space) -> Float[Array, "point 3"] | None:
     return places if space == "expmap" else places[list(layout.nodes)]
 
 
-def view_of(body: Body, pose: Float[Array, "point 3"], azimuth: float = 35.0, elevation: float = 8.0) -> View:
+def view_of(body: Body, pose: Float[Array, "point 3"], azimuth: float = 35.0, elevation: float = 0.0) -> View:
     """The view of a body from a given side of its own front.
 
     The front is found from the left and right joints nearest to the trunk: with l from right to left along the ground and
@@ -123,7 +124,7 @@ def view_of(body: Body, pose: Float[Array, "point 3"], azimuth: float = 35.0, el
         body: what is drawn.
         pose: the pose whose front counts; NaN where a point is missing.
         azimuth: degrees from the front towards the body's left side.
-        elevation: degrees above the horizon.
+        elevation: degrees above the horizon; above 0 a body that walks away rises in the picture.
     """
     up = _axis(body.up)
     left = _leftwards(body, pose, up)
@@ -137,7 +138,7 @@ def view_of(body: Body, pose: Float[Array, "point 3"], azimuth: float = 35.0, el
 
 def project(places: Float[Array, "*batch point 3"], view: View) -> Float[Array, "*batch point 2"]:
     """Parallel projection: how far to the right and how far up in the picture each point is, in the unit of the places."""
-    return np.asarray(places @ np.array([view.right, view.up], places.dtype).T)
+    return np.asarray(places.astype(np.float64) @ np.array([view.right, view.up]).T)
 
 
 def spread(places: Float[Array, "point 2"], body: Body, least: float = 0.045) -> Float[Array, "point 2"]:
@@ -203,13 +204,14 @@ def _axis(name: str) -> Float[Array, "3"]:
 
 
 def _leftwards(body: Body, pose: Float[Array, "point 3"], up: Float[Array, "3"]) -> Float[Array, "3"]:
-    size = float(np.linalg.norm(np.nanmax(pose, axis=0) - np.nanmin(pose, axis=0)))
+    present = pose[np.isfinite(pose).all(axis=1)]
+    size = float(np.linalg.norm(np.ptp(present, axis=0))) if len(present) else 0.0
     for left, right in body.pairs:
         across = pose[left].astype(np.float64) - pose[right]
         across -= up * (across @ up)
         length = float(np.linalg.norm(across))
         # Some joints share one place with their counterpart (the hip joints of CMU), some are missing.
-        if length > 0.02 * size:
+        if length > 0.02 * size > 0:
             return across / length
     # Nothing says left: along the axis that comes first, so that the picture is at least upright.
     return _axis("z" if body.up[-1] == "x" else "x")

@@ -46,7 +46,9 @@ def read_metrics(path: str | Path) -> dict[str, Line]:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file, restkey="", restval="")
             if "step" not in (reader.fieldnames or ()):
-                raise InputError(f"{path}: line 1: expected a column named step, found {', '.join(reader.fieldnames or ['nothing'])}")
+                raise InputError(
+                    f"{path}: line 1: expected a column named step, found {', '.join(reader.fieldnames or ['nothing'])}"
+                )
             for row in reader:
                 cells = {name: cell for name, cell in row.items() if name not in ("", "step", "epoch") and cell}
                 if cells:
@@ -68,7 +70,7 @@ def chart_picture(chart: Chart, width: float = 360.0, height: float = 220.0) -> 
     lines = {name: _thinned(*line) for name, line in chart.lines.items()}
     every_x = np.concatenate([x for x, _ in lines.values()]) if lines else np.zeros(0)
     every_y = np.concatenate([y for _, y in lines.values()]) if lines else np.zeros(0)
-    left, right, top, bottom = 46.0, 12.0, 12.0, 38.0
+    left, right, top, bottom = 46.0, 22.0, 12.0, 38.0
     if not len(every_x):
         return Picture(width, height, text(width / 2, height / 2, "no values", anchor="middle", kind="soft"), chart.title)
 
@@ -85,7 +87,9 @@ def chart_picture(chart: Chart, width: float = 360.0, height: float = 220.0) -> 
     content = []
     for tick in y_ticks:
         _, y = place(x_low, tick)
-        content.append(f'<line class="grid" x1="{number(left)}" x2="{number(width - right)}" y1="{number(y)}" y2="{number(y)}"/>')
+        content.append(
+            f'<line class="grid" x1="{number(left)}" x2="{number(width - right)}" y1="{number(y)}" y2="{number(y)}"/>'
+        )
         content.append(text(left - 6, y + 4, f"{tick:g}", anchor="end", kind="soft"))
     for tick in x_ticks:
         if x_low <= tick <= x_high:

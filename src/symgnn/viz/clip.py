@@ -58,13 +58,15 @@ def player_data(body: Body, clip: ClipView) -> dict[str, Any]:
     The middle of all frames is at 0 across, the lowest point at height 0. A missing point is null.
     """
     frames = clip.observed if clip.predicted is None else np.concatenate([clip.observed, clip.predicted])
-    view = view_of(body, clip.observed[-1], elevation=0.0)
+    view = view_of(body, clip.observed[-1])
     turned = frames.astype(np.float64) @ np.array([view.right, view.up, view.towards]).T
-    low, high = np.nanmin(turned, axis=(0, 1)), np.nanmax(turned, axis=(0, 1))
-    height = float(np.nanmax(np.nanmax(turned[..., 1], axis=1) - np.nanmin(turned[..., 1], axis=1))) or 1.0
-    centred = (turned - [(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2]) / height * RESOLUTION
-    present = np.isfinite(centred).all(axis=2)
-    whole = np.where(present[..., None], centred, 0.0).round().astype(int)
+    present = np.asarray(np.isfinite(turned).all(axis=2))
+    seen = turned[present] if present.any() else np.zeros((1, 3))
+    low, high = seen.min(axis=0), seen.max(axis=0)
+    height = max((float(np.ptp(pose[there, 1])) for pose, there in zip(turned, present, strict=True) if there.any()), default=0)
+    scale = RESOLUTION / (height or 1.0)
+    centre = np.array([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2])
+    whole = np.where(present[..., None], (turned - centre) * scale, 0.0).round().astype(int)
     return {
         "frames": [
             [point if there else None for point, there in zip(pose, row, strict=True)]
@@ -76,9 +78,9 @@ def player_data(body: Body, clip: ClipView) -> dict[str, Any]:
         "far": [int(body.sides[child] == "right") for _, child in body.bones],
         "head": list(body.head),
         "height": RESOLUTION,
-        "top": int(np.ceil((high[1] - low[1]) / height * RESOLUTION * 1.04)),
+        "top": int(np.ceil(1.04 * (high[1] - low[1]) * scale)) or 1,
         # A reader may turn the body, so that depth becomes width.
-        "reach": int(np.ceil(np.nanmax(np.hypot(centred[..., 0], centred[..., 2])))) + 40,
+        "reach": int(np.ceil(np.hypot(whole[..., 0], whole[..., 2]).max())) + 40,
     }
 
 

@@ -51,8 +51,9 @@ def links_picture(body: Body, pose: Float[Array, "point 2"], links: list[Link], 
     content = [f'<path class="limb" d="{limbs}"/>']
     # The strongest last, on top.
     top = max((link.weight for link in links), default=1.0)
-    for link in reversed(links):
-        content.append(_arrow(pixels[body.nodes[link.source]], pixels[body.nodes[link.to]], link.weight / top))
+    content += [
+        _arrow(pixels[body.nodes[link.source]], pixels[body.nodes[link.to]], link.weight / top) for link in reversed(links)
+    ]
     for node in body.nodes:
         x, y = pixels[node]
         content.append(

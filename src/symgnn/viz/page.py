@@ -35,29 +35,38 @@ def page(title: str, content: str, script: str = "") -> str:
 
 
 def write_page(path: str | Path, html: str) -> None:
-    """Write a page whole or not at all: to a temporary name beside ``path``, then renamed.
+    """Write a page whole or not at all, see [write_whole][symgnn.viz.page.write_whole]."""
+    write_whole(path, html.encode())
+
+
+def write_whole(path: str | Path, content: bytes) -> None:
+    """Write a file whole or not at all: to a temporary name beside ``path``, then renamed.
 
     Raises:
-        InputError: the folder is not there or cannot be written, or the disk is full.
+        InputError: the folder is not there or cannot be written, or the disk is full; an old file of that name is still there.
     """
     path = Path(path)
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        if path.exists() and not path.is_file():
+            path.write_bytes(content)  # a pipe or a terminal: nothing to put in its place
+            return
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = Path(name)
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(html)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            # mkstemp makes the file for its owner alone; a page is for everyone the user's other files are for.
+            # mkstemp makes a file for its owner alone; this one is for whomever the user's other files are for.
             mask = os.umask(0)
             os.umask(mask)
-            Path(temporary).chmod(0o666 & ~mask)
-            Path(temporary).replace(path)
+            temporary.chmod(0o666 & ~mask)
+            temporary.replace(path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}; nothing was kept") from None
 
 
 def plain(name: str) -> str:

@@ -1,7 +1,8 @@
 """The report of a training: one page that a person who never read the paper understands."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Literal
 
@@ -53,6 +54,11 @@ class Forecast:
     actions: Mapping[str, tuple[Errors, Errors]] = field(default_factory=dict)
     """By action: the model's errors and those of the frozen body."""
 
+    @property
+    def labels(self) -> list[int]:
+        """The moments at which both are known."""
+        return [label for label in self.model if label in self.zero_velocity]
+
 
 @dataclass(frozen=True)
 class Example:
@@ -103,6 +109,8 @@ def report_page(data: ReportData) -> str:
 
     Parts without data (a model that does not recognise, say) are left out.
     """
+    if data.forecast is not None and not data.forecast.labels:
+        data = replace(data, forecast=None)
     body = body_of(data.layout, data.space)
     parts = [
         _opening(data),
@@ -124,32 +132,44 @@ def _opening(data: ReportData) -> str:
         questions.append("<b>What is this person doing?</b>")
     if data.forecast is not None:
         questions.append(f"<b>Where will every joint of the body be in the next {_ahead(data)}?</b>")
-    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in data.notes)
-    both = (
-        "<p>One network answers both, because each answer helps the other: who knows that a person walks knows how the legs "
-        "will swing on, and who can tell how a body goes on has understood what it is doing.</p>"
-        if len(questions) == 2
-        else ""
-    )
+    both = ""
+    if len(questions) == 2:
+        both = (
+            "<p>One network answers both, because each answer helps the other: who knows that a person walks knows how the "
+            "legs will swing on, and who can tell how a body goes on has understood what it is doing.</p>"
+        )
+    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in (*_clock(data), *data.notes))
     return (
         f"<h1>{escape(data.title)}</h1>"
         f'<p class="lead">A moving person is recorded as {data.layout.num_nodes} points of the body, its <b>joints</b>, '
         f"{rate:.3g} times a second. From the last {seconds:.2g} seconds the model answers: {' '.join(questions)}</p>{both}"
-        f"<p>Everything below was measured on recordings that were kept apart and never used for training.</p>{notes}{_tiles(data)}"
+        "<p>Everything below was measured on recordings that were kept apart and never used for training.</p>"
+        f"{notes}{_tiles(data)}"
     )
+
+
+def _clock(data: ReportData) -> list[str]:
+    """A word where the benchmark's milliseconds are not those of the recordings (CMU counts 120 frames a second as 50)."""
+    label, frames = max(data.moments.items(), default=(0, 0))
+    true = frames * data.frame_ms
+    if abs(true - label) <= 0.05 * label:
+        return []
+    return [
+        f"Moments carry the names that published tables give them: what is called {label} ms here is {true:.0f} ms by the "
+        "clock of the recordings."
+    ]
 
 
 def _tiles(data: ReportData) -> str:
     tiles = []
-    if data.recognition is not None:
-        found = data.recognition
-        tiles.append(
-            (percent(found.accuracy), f"of {found.clips} test clips named correctly (guessing: {percent(1 / len(data.class_names))})")
-        )
-    if data.forecast is not None:
-        for label in _extremes(data.forecast.model):
-            value = data.forecast.model[label]
-            tiles.append((_amount(value, data.forecast.unit), f"prediction error after {label} ms; {_compared(data.forecast, label)}"))
+    if (found := data.recognition) is not None:
+        chance = percent(1 / len(data.class_names))
+        tiles.append((percent(found.accuracy), f"of {found.clips} test clips named correctly (guessing: {chance})"))
+    if (forecast := data.forecast) is not None:
+        tiles += [
+            (_amount(forecast.model[label], forecast), f"prediction error after {label} ms; {_compared(forecast, label)}")
+            for label in _telling(forecast)
+        ]
     return '<div class="tiles">' + "".join(f'<div class="tile"><b>{a}</b><span>{b}</span></div>' for a, b in tiles) + "</div>"
 
 
@@ -157,16 +177,16 @@ def _seen(data: ReportData, body: Body) -> str:
     if not data.examples:
         return ""
     example = data.examples[0]
-    places = _places(data, example.observed)
     what = f" (here: {plain(example.label)})" if example.label else ""
+    panels = observed_panels(body, _places(data, example.observed), data.frame_ms)
     return (
         "<h2>What the model sees</h2>"
         f"<p>Only points in space, no picture: {data.observed} poses in a row, the last one being <b>now</b>{what}. "
         "The lines between the joints are drawn for our eyes.</p>"
         + _figure(
-            _row(observed_panels(body, places, data.frame_ms)),
-            f"Five of the {data.observed} observed poses of “{escape(example.name)}”. Limbs on the body's right side are fainter."
-            + _upright(data),
+            _row(panels),
+            f"{len(panels)} of the {data.observed} observed poses of “{escape(example.name)}”. Limbs on the body's right side "
+            f"are fainter.{_upright(data)}",
         )
     )
 
@@ -175,22 +195,23 @@ def _recognition(data: ReportData) -> str:
     found = data.recognition
     if found is None:
         return ""
-    interval = (
-        f" With {found.clips} clips the accuracy is known to lie between {percent(found.interval[0])} and "
-        f"{percent(found.interval[1])} (95 % confidence, taking clips as independent)."
-        if found.interval
-        else ""
-    )
+    classes = len(data.class_names)
+    interval = ""
+    if found.interval is not None:
+        interval = (
+            f" {found.clips} clips are a sample: taking them as independent, one can say with 95 % confidence that the "
+            f"accuracy is between {percent(found.interval[0])} and {percent(found.interval[1])}."
+        )
     return (
         "<h2>What is the person doing?</h2>"
-        f"<p>Asked to choose among {len(data.class_names)} kinds of movement, the model named "
-        f"<b>{int(np.trace(found.confusion))} of {found.clips}</b> test clips correctly: an accuracy of <b>{percent(found.accuracy)}</b>. "
-        f"Guessing blindly would give about {percent(1 / len(data.class_names))}.{interval}</p>"
+        f"<p>Asked to choose among {classes} kinds of movement, the model named <b>{int(np.trace(found.confusion))} of "
+        f"{found.clips}</b> test clips correctly: an accuracy of <b>{percent(found.accuracy)}</b>. Guessing blindly would give "
+        f"about {percent(1 / classes)}.{interval}</p>"
         + _figure(
             confusion_table(found.confusion, data.class_names),
-            "How to read it: each row holds the clips of one true class, each column what the model called them. "
-            "Blue cells on the diagonal are right answers, orange cells are mix-ups; the darker, the larger their share of the row. "
-            + _mix_up(found.confusion, data.class_names),
+            "How to read it: each row holds the clips of one true class, each column what the model called them. Blue cells on "
+            "the diagonal are right answers, orange cells are mix-ups; the stronger the colour, the larger their share of the "
+            f"row. {_mix_up(found.confusion, data.class_names)}",
         )
     )
 
@@ -207,7 +228,7 @@ def confusion_table(confusion: Int[Array, "classes classes"], class_names: Seque
             kind = ' class="off"' if answer != true else ""
             share = count / total if total else 0.0
             cells.append(f'<td{kind} style="--part:{share:.3f}">{count or "·"}</td>')
-        right = percent(confusion[true, true] / total) if total else "no clips"
+        right = percent(int(confusion[true, true]) / total) if total else "no clips"
         rows.append(f'<tr><th scope="row">{plain(name)}</th>{"".join(cells)}<td class="sum">{right}</td></tr>')
     return (
         '<div class="scroll"><table class="confusion" aria-label="Confusion matrix: true class by answered class">'
@@ -220,119 +241,97 @@ def _forecast(data: ReportData) -> str:
     found = data.forecast
     if found is None:
         return ""
-    meaning = (
-        f"the distance between where a joint was expected and where it really was, averaged over all joints and {found.clips} clips"
-        if found.measure == "distance"
-        else "how far the angles of all joints together are off (the square root of the sum of squares over all angles that "
-        f"move), averaged over {found.clips} clips"
-    )
-    chart = Chart(
-        "Prediction error",
-        "",
-        "milliseconds ahead",
-        {
-            "model": (list(found.model), list(found.model.values())),
-            "frozen body": (list(found.zero_velocity), list(found.zero_velocity.values())),
-        },
-        dots=True,
-    )
-    heads = "".join(f'<th scope="col">{label} ms</th>' for label in found.model)
+    if found.measure == "distance":
+        meaning = "the distance between where a joint was expected and where it really was, averaged over all joints"
+    else:
+        meaning = (
+            "how far the angles of all joints together are off (the square root of the sum of squares over all angles that "
+            "move), averaged over the kinds of movement"
+        )
+    lines = {name: ([float(label) for label in errors], [*errors.values()]) for name, errors in _rows(found).items()}
+    picture = chart_picture(Chart("Prediction error", "", "milliseconds ahead", lines, dots=True))
+    ours, frozen = (_cells(errors, found) for errors in _rows(found).values())
+    saved = [f"{100 * _saving(found, label):.0f} %".replace("-", "−") for label in found.labels]
+    rows = [list(row) for row in zip([f"{label} ms" for label in found.labels], ours, frozen, saved, strict=True)]
+    heads = ["time ahead", *_rows(found), "error saved"]
+    table = _table(heads, rows, f"Prediction error in {escape(found.unit)}")
     details = ""
     if found.actions:
-        rows = "".join(
-            f'<tr><th scope="row">{plain(name)}</th>{_cells(ours, found.model)}</tr>'
-            f'<tr><th scope="row">{plain(name)}, frozen</th>{_cells(still, found.model)}</tr>'
-            for name, (ours, still) in found.actions.items()
-        )
-        details = (
-            f'<details><summary>Each kind of movement by itself</summary><div class="scroll"><table><thead><tr><th>in {escape(found.unit)}'
-            f"</th>{heads}</tr></thead><tbody>{rows}</tbody></table></div></details>"
-        )
-    better = "".join(f"<td>{_saved(found, label)}</td>" for label in found.model)
-    table = (
-        f'<div class="scroll"><table aria-label="Prediction error by time ahead"><caption>Prediction error in {escape(found.unit)}</caption>'
-        f'<thead><tr><th>time ahead</th>{heads}</tr></thead><tbody><tr><th scope="row">model</th>{_cells(found.model, found.model)}</tr>'
-        f'<tr><th scope="row">frozen body</th>{_cells(found.zero_velocity, found.model)}</tr>'
-        f'<tr><th scope="row">error saved</th>{better}</tr></tbody></table></div>'
-    )
-    picture = _legend([("one", "model"), ("two", "frozen body")], "curve") + chart_picture(chart).inline()
+        by_action = []
+        for action, (model, still) in found.actions.items():
+            by_action += [[plain(action), *_cells(model, found)], [f"{plain(action)}, frozen", *_cells(still, found)]]
+        heads = [f"{escape(found.unit)} after ms", *map(str, found.labels)]
+        details = _details("Each kind of movement by itself", _table(heads, by_action))
     return (
         "<h2>Where will every joint be?</h2>"
-        f"<p>The <b>prediction error</b> is {meaning}; smaller is better. To know whether a number is good, it stands beside the simplest "
-        "forecast there is: <b>assume the body freezes</b> in its last pose (experts call it <i>zero velocity</i>). For the first "
-        "few hundredths of a second that is hard to beat, because a body cannot move far; the further ahead, the more it takes to "
-        "know how bodies move.</p>"
+        f"<p>The <b>prediction error</b> is {meaning}, in {found.clips} clips; smaller is better. To know whether a number is "
+        "good, it stands beside the simplest forecast there is: <b>assume the body freezes</b> in its last pose (experts call "
+        "it <i>zero velocity</i>). For the first few hundredths of a second that is hard to beat, because a body cannot move "
+        "far; the further ahead, the more it takes to know how bodies move.</p>"
         + _figure(
-            f'<div class="wide"><div>{picture}</div><div>{table}</div></div>{details}',
-            f"Error over time ahead. {_verdict(found)} “Error saved” is how much smaller the model's error is than the frozen body's.",
+            f'<div class="wide"><div>{_legend(zip(COLOURS, lines, strict=False), "curve")}{picture.inline()}</div>'
+            f"<div>{table}</div></div>{details}",
+            f"Error over time ahead. {_verdict(found)} “Error saved” is how much smaller the model's error is than the frozen "
+            "body's.",
         )
     )
 
 
 def _examples(data: ReportData, body: Body) -> str:
-    shown = [example for example in data.examples if example.predicted is not None or example.probabilities]
-    if not shown:
+    figures = [_example(data, body, example) for example in data.examples]
+    if not any(figures):
         return ""
-    kinds = [("truth bones", "what really happened"), ("guess bones", "what the model predicted"), ("frozen bones", "last observed pose")]
-    figures = []
-    for example in shown:
-        answer = probability_bars(example.probabilities, most=3) if example.probabilities else ""
-        heading = escape(example.name)
-        if example.label and example.probabilities:
-            best = max(example.probabilities, key=lambda name: example.probabilities[name])
-            judged = "right" if best == example.label else f"wrong: it is {plain(example.label)}"
-            answer = f"<p>The model calls it <b>{plain(best)}</b> ({judged}).</p>{answer}"
-        strip = ""
-        if example.predicted is not None:
-            places, true = _places(data, example.observed), _places(data, example.true)
-            panels = prediction_panels(body, places[-1], _places(data, example.predicted), data.moments, true=true)
-            strip = _row(panels)
-        figures.append(
-            _figure(
-                f"<h3>{heading}</h3>{answer}{strip}",
-                "The same moment in blue (true) and dashed orange (predicted); the better the forecast, the more they lie on each other. "
-                "The thin grey body is the last pose the model saw." + _upright(data)
-                if strip
-                else "The three most probable classes.",
-            )
-        )
+    legend = ""
+    if any(example.predicted is not None for example in data.examples):
+        words = {"truth": "what really happened", "guess": "what the model predicted", "frozen": "last observed pose"}
+        legend = _legend(words.items(), "bones")
     return (
-        "<h2>See for yourself</h2><p>Test clips, not chosen by how well they went. Times count from the last observed pose.</p>"
-        + (_legend(kinds, "") if any(example.predicted is not None for example in shown) else "")
-        + "".join(figures)
+        "<h2>See for yourself</h2>"
+        "<p>Test clips, not chosen by how well they went. Times count from the last observed pose. The better a forecast, the "
+        f"more the dashed body lies on the blue one.{_upright(data)}</p>{legend}{''.join(figures)}"
     )
+
+
+def _example(data: ReportData, body: Body, example: Example) -> str:
+    content, captions = f"<h3>{escape(example.name)}</h3>", []
+    if example.probabilities:
+        best = max(example.probabilities, key=lambda name: example.probabilities[name])
+        judged = "" if not example.label else " (right)" if best == example.label else f" (wrong: it is {plain(example.label)})"
+        content += f"<p>The model calls it <b>{plain(best)}</b>{judged}.</p>{probability_bars(example.probabilities, most=3)}"
+        captions.append("Bars: how sure the model is of each class.")
+    if example.predicted is not None:
+        observed, true, predicted = (_places(data, part) for part in (example.observed, example.true, example.predicted))
+        content += _row(prediction_panels(body, observed[-1], predicted, data.moments, true=true))
+        captions.append("Bodies: true (blue), predicted (dashed orange) and last observed pose (thin grey), by time ahead.")
+    return _figure(content, " ".join(captions)) if captions else ""
 
 
 def _links(data: ReportData, body: Body) -> str:
     if not data.actional:
         return ""
     pose = _diagram(data, body)
-    names = data.layout.node_names
+    names = [plain(name) for name in data.layout.node_names]
     even = 1 / len(names)
     cards = []
     for name, actional in data.actional.items():
         links = strongest_links(actional, data.links)
-        rows = "".join(
-            f"<tr><td>{plain(names[link.source])} → {plain(names[link.to])}</td><td>{link.weight:.3f}</td><td>{link.weight / even:.1f} ×</td></tr>"
-            for link in links
-        )
-        table = (
-            '<details><summary>The numbers</summary><div class="scroll"><table><thead><tr><th>link</th><th>weight</th>'
-            f"<th>against even</th></tr></thead><tbody>{rows}</tbody></table></div></details>"
-        )
+        rows = [
+            [f"{names[link.source]} → {names[link.to]}", f"{link.weight:.3f}", f"{link.weight / even:.1f} ×"] for link in links
+        ]
+        numbers = _details("The numbers", _table(["link", "weight", "against even"], rows))
         drawing = f'<div class="narrow">{links_picture(body, pose, links, name).inline()}</div>'
-        cards.append(f"<div><h3>{plain(name)}</h3>{drawing}{table}</div>")
+        cards.append(f"<div><h3>{plain(name)}</h3>{drawing}{numbers}</div>")
     return (
         "<h2>Which joints the model links by itself</h2>"
-        "<p>Bones join neighbouring joints. But movements also tie joints together that no bone joins: in walking, the left hand "
-        "swings with the right foot. The model finds such ties on its own, anew for each clip; the paper calls them <i>actional links</i>. "
-        "Each joint divides an attention of 1 over all joints; an arrow leads from the joint that is looked at to the joint that looks, "
-        f"and if attention were spread evenly every link would weigh {even:.3f}.</p>"
+        "<p>Bones join neighbouring joints. But movements also tie joints together that no bone joins: in walking, the left "
+        "hand swings with the right foot. The model finds such ties on its own, anew for each clip; the paper calls them "
+        "<i>actional links</i>. Each joint divides an attention of 1 over all joints; an arrow leads from the joint that is "
+        f"looked at to the joint that looks, and if attention were spread evenly every link would weigh {even:.3f}.</p>"
         + _figure(
             f'<div class="wide">{"".join(cards)}</div>',
-            f"The {data.links} strongest links between different joints, averaged over the test clips named above each body. Thick and "
-            "strong means much attention. The person faces us, so the body's left is on our right. Joints that share one place, as "
-            "those of a hand may, are drawn a little apart.",
+            f"The {data.links} strongest links between different joints, averaged over the test clips named above each body. "
+            "Thick and strong means much attention. The person faces us, so the body's left is on our right. Joints that share "
+            "one place, as those of a hand may, are drawn a little apart.",
         )
     )
 
@@ -342,23 +341,23 @@ def _training(data: ReportData) -> str:
         return ""
     figures = []
     for chart in data.charts:
-        legend = _legend(list(zip(COLOURS, chart.lines, strict=False)), "curve") if len(chart.lines) > 1 else ""
-        figures.append(
-            f"<figure><h3>{escape(chart.title)}</h3>{legend}{chart_picture(chart).inline()}"
-            f"<figcaption>{escape(chart.caption)}</figcaption></figure>"
-        )
+        legend = _legend(zip(COLOURS, chart.lines, strict=False), "curve") if len(chart.lines) > 1 else ""
+        figures.append(_figure(f"<h3>{escape(chart.title)}</h3>{legend}{chart_picture(chart).inline()}", escape(chart.caption)))
     return (
         "<h2>How training went</h2>"
-        "<p>The model starts with random numbers and knows nothing. In each <b>step</b> it answers for a handful of training clips and "
-        "its numbers are moved a little towards better answers. Curves should fall and level off; they wobble because each step sees "
-        f'other clips.</p><div class="wide">{"".join(figures)}</div>'
+        "<p>The model starts with random numbers and knows nothing. In each <b>step</b> it answers for a handful of training "
+        "clips and its numbers are moved a little towards better answers. A <b>loss</b> counts mistakes: it should fall and "
+        "level off. Training curves wobble because each step sees other clips.</p>"
+        f'<div class="wide charts">{"".join(figures)}</div>'
     )
 
 
 def _facts(data: ReportData) -> str:
     if not data.facts:
         return ""
-    rows = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in data.facts.items())
+    rows = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in data.facts.items()
+    )
     return f'<h2>The facts</h2><table class="facts"><tbody>{rows}</tbody></table>'
 
 
@@ -370,10 +369,26 @@ def _figure(content: str, caption: str) -> str:
 
 
 def _row(pictures: Sequence[Picture]) -> str:
-    return f'<div class="row">{"".join(picture.inline() for picture in pictures)}</div>'
+    return f'<div class="row">{"".join(picture.inline(natural=True) for picture in pictures)}</div>'
 
 
-def _legend(entries: Sequence[tuple[str, str]], kind: str) -> str:
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> str:
+    """A table of numbers from HTML cells; the first of each row names it."""
+    head = "".join(f'<th scope="col">{cell}</th>' for cell in heads)
+    body = "".join(
+        f'<tr><th scope="row">{name}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>' for name, *cells in rows
+    )
+    title = f"<caption>{caption}</caption>" if caption else ""
+    return (
+        f'<div class="scroll"><table class="numbers">{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
+
+
+def _details(summary: str, content: str) -> str:
+    return f"<details><summary>{summary}</summary>{content}</details>"
+
+
+def _legend(entries: Iterable[tuple[str, str]], kind: str) -> str:
     items = "".join(
         f'<li><svg viewBox="0 0 32 12" aria-hidden="true"><path class="{name} {kind}" d="M2 6L30 6"/></svg>{escape(words)}</li>'
         for name, words in entries
@@ -413,56 +428,68 @@ def _apart(pose: Float[Array, "point 2"], body: Body) -> float:
 def _upright(data: ReportData) -> str:
     if data.space != "expmap":
         return ""
-    return " The body is drawn upright, in one place and facing one way, because only the angles between its limbs are predicted."
+    return (
+        " The body is drawn upright, in one place and facing one way, because only the angles between its limbs are predicted."
+    )
 
 
 def _ahead(data: ReportData) -> str:
-    milliseconds = max(data.moments, default=0)
+    milliseconds = round(max(data.moments.values(), default=0) * data.frame_ms)
     return f"{milliseconds / 1000:g} s" if milliseconds >= 1000 else f"{milliseconds} ms"
 
 
-def _extremes(errors: Errors) -> list[int]:
+def _rows(forecast: Forecast) -> dict[str, Errors]:
+    """The model and its yardstick at the same moments."""
+    return {
+        "model": {label: forecast.model[label] for label in forecast.labels},
+        "frozen body": {label: forecast.zero_velocity[label] for label in forecast.labels},
+    }
+
+
+def _telling(forecast: Forecast) -> list[int]:
     """The moment around 400 ms and the last one."""
-    labels = sorted(errors)
-    near = min(labels, key=lambda label: abs(label - 400))
-    return sorted({near, labels[-1]})
+    near = min(forecast.labels, key=lambda label: abs(label - 400))
+    return sorted({near, max(forecast.labels)})
 
 
-def _amount(value: float, unit: str) -> str:
-    return f"{value:.3g} {escape(unit)}"
+def _amount(value: float, forecast: Forecast) -> str:
+    return f"{value:.{_digits(forecast)}f} {escape(forecast.unit)}"
+
+
+def _digits(forecast: Forecast) -> int:
+    """Decimals at which the smallest error of the table still has three digits."""
+    smallest = min([value for value in forecast.model.values() if value > 0], default=1.0)
+    return max(0, min(2 - math.floor(math.log10(smallest)), 5))
+
+
+def _cells(errors: Errors, forecast: Forecast) -> list[str]:
+    return [f"{errors[label]:.{_digits(forecast)}f}" if label in errors else "–" for label in forecast.labels]
 
 
 def _saving(forecast: Forecast, label: int) -> float:
-    return 1 - forecast.model[label] / forecast.zero_velocity[label]
-
-
-def _saved(forecast: Forecast, label: int) -> str:
-    return f"{100 * _saving(forecast, label):.0f} %".replace("-", "−")
+    still = forecast.zero_velocity[label]
+    return 1 - forecast.model[label] / still if still > 0 else -math.inf
 
 
 def _compared(forecast: Forecast, label: int) -> str:
-    saving, still = _saving(forecast, label), _amount(forecast.zero_velocity[label], forecast.unit)
+    saving, still = _saving(forecast, label), _amount(forecast.zero_velocity[label], forecast)
     return f"a frozen body: {still} (ours is {abs(100 * saving):.0f} % {'smaller' if saving >= 0 else 'larger'})"
 
 
 def _verdict(forecast: Forecast) -> str:
-    worse = [label for label in forecast.model if _saving(forecast, label) <= 0]
+    worse = [label for label in forecast.labels if _saving(forecast, label) <= 0]
     if not worse:
         return "The model beats the frozen body at every moment shown."
-    if len(worse) == len(forecast.model):
+    if len(worse) == len(forecast.labels):
         return "The model does not beat the frozen body at any moment shown: it has not learned to predict."
     return f"The model beats the frozen body except at {', '.join(f'{label} ms' for label in worse)}."
-
-
-def _cells(errors: Errors, labels: Errors) -> str:
-    return "".join(f"<td>{errors[label]:.3g}</td>" if label in errors else "<td>–</td>" for label in labels)
 
 
 def _mix_up(confusion: Int[Array, "classes classes"], class_names: Sequence[str]) -> str:
     wrong = confusion - np.diag(np.diag(confusion))
     if not wrong.any():
         return "Here there is none."
-    true, answer = np.unravel_index(int(wrong.argmax()), wrong.shape)
+    true, answer = divmod(int(wrong.argmax()), len(class_names))
     count = int(wrong[true, answer])
     return (
         f"The most frequent mix-up: {count} clip{'s' if count > 1 else ''} of “{plain(class_names[true])}” "

@@ -1,7 +1,6 @@
 """Bodies in a row: what was seen, what came, and what was expected to come."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -14,27 +13,12 @@ Kind = Literal["seen", "truth", "guess", "frozen"]
 """Observed, what really came, what was predicted, the last observed pose kept."""
 
 
-@dataclass(frozen=True)
-class Frame:
-    """From places in a picture plane to pixels: one scale for all panels of a row, the ground at one height."""
-
-    scale: float
-    """Pixels a unit of length."""
-    bottom: float
-    """Height in the plane that lies on the lower margin."""
-    width: float
-    height: float
-
-    def pixels(self, points: Float[Array, "*batch 2"], middle: float) -> Float[Array, "*batch 2"]:
-        """Pixels of points; ``middle`` is the horizontal place in the middle of the panel."""
-        x = self.width / 2 + (points[..., 0] - middle) * self.scale
-        y = self.height - MARGIN - (points[..., 1] - self.bottom) * self.scale
-        return np.stack([x, y], axis=-1)
-
-
-MARGIN = 10.0
+HEIGHT = 190.0
+"""Pixels of a panel; its width is what its bodies need."""
+NARROWEST = 90.0
+MARGIN = 12.0
 LABEL = 18.0
-"""Pixels above the body for the label."""
+"""Pixels above the bodies for the label."""
 
 
 def observed_panels(
@@ -114,40 +98,47 @@ def body_paths(body: Body, points: Float[Array, "point 2"], kind: str, scale: fl
 
 
 def _panels(body: Body, rows: Sequence[tuple[str, dict[Kind, Array]]], view: View) -> list[Picture]:
-    if not rows:
+    """One panel a row, as wide as its bodies need; all have one scale and one height of the ground."""
+    flat: list[tuple[str, dict[Kind, Array]]] = []
+    for label, poses in rows:
+        shown: dict[Kind, Array] = {
+            kind: project(pose, view) for kind, pose in poses.items() if np.isfinite(pose).all(axis=1).any()
+        }
+        if shown:
+            flat.append((label, shown))
+    if not flat:
         return []
-    flat = [(label, {kind: project(pose, view) for kind, pose in poses.items()}) for label, poses in rows]
-    frame, middles = _frame([list(poses.values()) for _, poses in flat])
-    ground = frame.height - MARGIN / 2
-    pictures = []
-    for (label, poses), middle in zip(flat, middles, strict=True):
-        content = f'<line class="grid" x1="4" x2="{number(frame.width - 4)}" y1="{number(ground)}" y2="{number(ground)}"/>'
-        for kind, pose in poses.items():
-            tallest = float(np.nanmax(pose[:, 1]) - np.nanmin(pose[:, 1]))
-            content += body_paths(body, frame.pixels(pose, middle), kind, tallest * frame.scale)
-        content += text(frame.width / 2, 13, label, anchor="middle")
-        pictures.append(Picture(frame.width, frame.height, content, _alt(label, poses)))
-    return pictures
+    every = np.concatenate([pose for _, poses in flat for pose in poses.values()])
+    low, high = float(np.nanmin(every[:, 1])), float(np.nanmax(every[:, 1]))
+    scale = (HEIGHT - LABEL - 2 * MARGIN) / ((high - low) or 1.0)
+    return [_panel(body, label, poses, scale, low) for label, poses in flat]
 
 
-def _frame(rows: Sequence[Sequence[Float[Array, "point 2"]]], height: float = 190.0) -> tuple[Frame, list[float]]:
-    """One scale for all panels, and the middle of each: its bodies together stand in the middle of their panel."""
-    spans = [
-        (float(np.nanmin([np.nanmin(pose[:, 0]) for pose in poses])), float(np.nanmax([np.nanmax(pose[:, 0]) for pose in poses])))
-        for poses in rows
-    ]
-    lows = [float(np.nanmin(pose[:, 1])) for poses in rows for pose in poses]
-    highs = [float(np.nanmax(pose[:, 1])) for poses in rows for pose in poses]
-    scale = (height - LABEL - 2 * MARGIN) / (max(highs) - min(lows))
-    width = max(right - left for left, right in spans) * scale + 2 * MARGIN
-    return Frame(scale, min(lows), max(width, 64.0), height), [(left + right) / 2 for left, right in spans]
+def _panel(body: Body, label: str, poses: Mapping[Kind, Float[Array, "point 2"]], scale: float, bottom: float) -> Picture:
+    places = np.concatenate(list(poses.values()))
+    left, right = float(np.nanmin(places[:, 0])), float(np.nanmax(places[:, 0]))
+    width = max((right - left) * scale + 2 * MARGIN, NARROWEST)
+    ground = HEIGHT - MARGIN / 2
+    content = f'<line class="grid" x1="4" x2="{number(width - 4)}" y1="{number(ground)}" y2="{number(ground)}"/>'
+    for kind, pose in poses.items():
+        pixels = np.stack(
+            [width / 2 + (pose[:, 0] - (left + right) / 2) * scale, HEIGHT - MARGIN - (pose[:, 1] - bottom) * scale], axis=1
+        )
+        content += body_paths(body, pixels, kind, float(np.nanmax(pixels[:, 1]) - np.nanmin(pixels[:, 1])))
+    content += text(width / 2, LABEL - 5.0, label, anchor="middle")
+    return Picture(round(width, 1), HEIGHT, content, _alt(label, poses))
 
 
 def _ago(milliseconds: float) -> str:
     return "now" if milliseconds == 0 else f"{milliseconds / 1000:.1f} s ago"
 
 
-_WORDS = {"seen": "the observed body", "truth": "the true body", "guess": "the predicted body", "frozen": "the last observed pose"}
+_WORDS = {
+    "seen": "the observed body",
+    "truth": "the true body",
+    "guess": "the predicted body",
+    "frozen": "the last observed pose",
+}
 
 
 def _alt(label: str, poses: Mapping[Kind, Float[Array, "point 2"]]) -> str:

@@ -47,10 +47,16 @@ class Picture:
     """SVG elements."""
     alt: str
 
-    def inline(self) -> str:
-        """The ``<svg>`` element for a page that has the styles of this file."""
+    def inline(self, natural: bool = False) -> str:
+        """The ``<svg>`` element for a page that has the styles of this file.
+
+        Args:
+            natural: at its own size where there is room; by default it fills the place it is given.
+        """
+        style = f' style="width:{self.width:g}px"' if natural else ""
         return (
-            f'<svg viewBox="0 0 {self.width:g} {self.height:g}" role="img" aria-label="{escape(self.alt)}">{self.content}</svg>'
+            f'<svg viewBox="0 0 {self.width:g} {self.height:g}" role="img" aria-label="{escape(self.alt)}"{style}>'
+            f"{self.content}</svg>"
         )
 
     def standalone(self) -> str:

@@ -1,0 +1,612 @@
+"""The command line: command to function. Help needs no torch; only training loads Lightning."""
+
+import dataclasses
+import difflib
+import errno
+import functools
+import inspect
+import logging
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+from symgnn.config import (
+    DataConfig,
+    ModelConfig,
+    Preset,
+    TrainingConfig,
+    field_sources,
+    load_preset,
+    preset_names,
+    preset_to_dict,
+)
+from symgnn.errors import InputError
+
+if TYPE_CHECKING:
+    from symgnn.models.checkpoint import TrainedModel
+    from symgnn.skeleton import Layout
+
+Folder = Annotated[Path, arg(metavar="DIR")]
+File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
+Switch = Annotated[bool, FlagCreatePairsOff, arg(help_behavior_hint="")]
+ZERO_VELOCITY = "zero-velocity"
+
+
+# --- commands -----------------------------------------------------------------------------------------------------------
+
+
+def train(
+    preset: Annotated[Positional[str], arg(metavar="PRESET")],
+    /,
+    folder: Annotated[Path, arg(name="data", metavar="DIR")],
+    out: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="")] = None,
+    resume: Switch = False,
+    device: Literal["auto", "cpu", "gpu"] = "auto",
+    *,
+    window: Annotated[DataConfig, arg(name="data")],
+    model: ModelConfig,
+    training: TrainingConfig,
+) -> int:
+    """Train a preset: one command from recordings to both answers.
+
+    The defaults of the options below are the preset's (with no preset named, those of cmu-long). Checkpoints go to
+    RUN/last.ckpt and RUN/validation.ckpt, curves to RUN/logs. Ctrl-C keeps the last checkpoint; the same command with --resume
+    goes on from there.
+
+    Args:
+        preset: name of a preset, or path of a YAML file.
+        folder: a store, or a benchmark's own folder of text files.
+        out: folder to write; runs/PRESET by default.
+        resume: go on from RUN/last.ckpt.
+        device: where to compute.
+    """
+    chosen = dataclasses.replace(load_preset(preset), data=window, model=model, training=training)
+    run_folder = out or Path("runs") / chosen.name
+    from symgnn.data import open_data
+    from symgnn.training import MotionData, TrainingModule
+    from symgnn.training import train as fit
+
+    def describe(module: TrainingModule, data: MotionData) -> None:
+        parameters = sum(weight.numel() for weight in module.model.parameters())
+        where = "" if not data.validation_indices else f", {len(data.validation_indices)} held out for validation"
+        _say(
+            f"{chosen.name}: {parameters:,} parameters; {len(data.train_indices)} recordings{where}; "
+            f"{chosen.training.steps} steps of {chosen.training.batch} windows -> {run_folder}"
+        )
+
+    began = time.perf_counter()
+    run = fit(chosen, open_data(folder), run_folder, resume=resume, accelerator=device, on_start=describe)
+    if run.interrupted:
+        return _interrupted(run.last)
+    _say(f"{chosen.training.steps} steps in {_duration(time.perf_counter() - began)}: {run.last}")
+    _say(f"next: symgnn evaluate {shlex.quote(str(run.folder))} --data {shlex.quote(str(folder))}")
+    return 0
+
+
+def evaluate(
+    model: Annotated[Positional[str], arg(metavar="RUN|CHECKPOINT|zero-velocity")],
+    /,
+    data: Folder,
+    protocol: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
+    selection: Literal["last", "validation"] = "last",
+    json: File = None,
+    html: File = None,
+    up_to: Switch = False,
+) -> int:
+    """Judge a model by a protocol, beside zero-velocity on the same clips.
+
+    Args:
+        model: folder of a run, a checkpoint, or zero-velocity (the baseline that repeats the last pose).
+        data: a store, or a benchmark's own folder.
+        protocol: cmu-short, cmu-long, h36m-8, h36m-256, demo or recognition; by default that of the model's preset.
+        selection: which weights of a run: the final ones, or those that did best on the held-out part of the training data.
+        json: also write every figure to this file.
+        html: also write a report with pictures to this file.
+        up_to: add the error averaged up to each frame, which some papers print in place of the benchmark's figure.
+    """
+    for path in filter(None, (json, html)):
+        _check_place(path)
+    if model == ZERO_VELOCITY and (protocol is None or html is not None):
+        missing = "--protocol is needed: zero-velocity has no preset" if protocol is None else "--html needs a trained model"
+        raise InputError(f"{missing}")
+    trained = None if model == ZERO_VELOCITY else _load(model, selection)
+    from symgnn.data import open_data
+    from symgnn.evaluation import evaluate as judge
+    from symgnn.evaluation import load_protocol
+    from symgnn.models.baselines import ZeroVelocity
+
+    if trained is None:
+        assert protocol is not None
+        rules = load_protocol(protocol)
+        result = judge(ZeroVelocity(), rules, open_data(data), up_to=up_to, progress=True)
+    else:
+        window = trained.preset.data
+        rules = load_protocol(
+            protocol or trained.preset.protocol, observed=window.observed, future=window.future, step=window.step
+        )
+        from symgnn.experiments.report import answers
+
+        store = open_data(data)
+        with answers(trained) as answered:
+            result = judge(trained, rules, store, up_to=up_to, progress=True)
+        if html is not None:
+            from symgnn.experiments.report import report_data
+            from symgnn.viz import report_page, write_page
+
+            run = _checkpoint(model, selection).parent
+            command = shlex.join(["symgnn", "evaluate", model, "--data", str(data), "--protocol", rules.name])
+            figures = report_data(
+                trained,
+                rules,
+                store,
+                result,
+                answered,
+                title=f"Sym-GNN, preset {trained.preset.name}",
+                run=run,
+                facts={"command": command},
+            )
+            write_page(html, report_page(figures))
+    _print(result)
+    if json is not None:
+        from symgnn.viz.page import write_whole
+
+        write_whole(json, result.to_json().encode() + b"\n")
+    return 0
+
+
+def predict(
+    checkpoint: Annotated[Positional[str], arg(metavar="RUN|CHECKPOINT")],
+    clips: Annotated[Positional[tuple[str, ...]], arg(metavar="CLIP...")],
+    /,
+    out: File = None,
+    html: File = None,
+    horizon: Annotated[int | None, arg(metavar="FRAMES", help_behavior_hint="")] = None,
+) -> int:
+    """Say what the person in a clip is doing and where each joint will be.
+
+    A clip may be of any length: its last frames are looked at, and one shorter than the model's window is filled on the left
+    with its first pose, which is said.
+
+    Args:
+        checkpoint: of symgnn train; it holds all that is needed.
+        clips: .npy or .npz (frames, joints, channels), .csv or .txt (a frame a line), a store, or STORE:7 for its clip 7.
+        out: file for class probabilities and future poses: .json or .npz.
+        html: page with each clip's answer and an animation of it.
+        horizon: frames to predict; by default as many as in training.
+    """
+    if not clips:
+        raise InputError("CLIP: found none, expected the files or stores to answer for")
+    if out is not None and out.suffix.lower() not in (".json", ".npz"):
+        raise InputError(f"--out {out}: found the suffix {out.suffix!r}, expected .json or .npz")
+    for path in filter(None, (out, html)):
+        _check_place(path)
+    model = _load(checkpoint, "last")
+    from symgnn.runtime import predict as answer
+    from symgnn.runtime import prediction_page, read_clips, write_predictions
+    from symgnn.viz import write_page
+
+    read = [clip for source in clips for clip in read_clips(source, model)]
+    names = [clip.name for clip in read]
+    found = answer(model, [clip.frames for clip in read], horizon, names=names)
+    # Both are made before either is written, so that an error in one leaves neither.
+    page = None if html is None else prediction_page(found, names, model)
+    if out is not None:
+        write_predictions(out, found, names, model)
+    if html is not None and page is not None:
+        write_page(html, page)
+    table = Table()
+    for name in ("clip", "it is", "probability", "future"):
+        table.add_column(name)
+    for name, one in zip(names, found, strict=True):
+        sure = "" if one.label is None else f"{one.probabilities[one.label]:.1%}"
+        future = "" if one.future is None else f"{len(one.future)} poses, {one.milliseconds[-1]:.0f} ms"
+        table.add_row(Text(name), one.label or "", sure, future)
+    _print(table)
+    for path in filter(None, (out, html)):
+        _say(f"wrote {path}")
+    return 0
+
+
+def info(
+    subject: Annotated[Positional[str], arg(metavar="PRESET|CHECKPOINT")],
+    /,
+    *,
+    window: Annotated[DataConfig, arg(name="data")],
+    model: ModelConfig,
+    training: TrainingConfig,
+) -> int:
+    """Show size, cost, graphs and parts of a network, and where its numbers come from.
+
+    Args:
+        subject: name of a preset (options then change it), path of its YAML file, of a checkpoint or of a run.
+    """
+    if _is_preset(subject):
+        from symgnn.models.checkpoint import build
+        from symgnn.skeleton import load_layout
+
+        preset = dataclasses.replace(load_preset(subject), data=window, model=model, training=training)
+        layout = load_layout(preset.data.layout)
+        classes = _classes(layout.name)
+        network = build(preset, layout, classes)
+        about = f"{preset.description}\nuntrained; counted with {classes} classes"
+    else:
+        trained = _load(subject, "last")
+        preset, layout, network, card = trained.preset, trained.layout, trained.network, trained.card
+        about = (
+            f"{preset.description}\ntrained {card.step} steps ({card.selection} weights) by symgnn {card.package_version} "
+            f"on data of {card.fps:g} frames a second\nclasses: {', '.join(card.class_names)}"
+        )
+    from symgnn.experiments.sizes import sizes
+
+    _print(Text(f"{preset.name}: {about}"))
+    table = Table(title=f"one clip, {preset.data.observed} frames observed, {preset.data.future} predicted")
+    for name, justify in (("network", "left"), ("part", "left"), ("parameters", "right"), ("GFLOP", "right")):
+        table.add_column(name, justify=justify)  # pyright: ignore[reportArgumentType]
+    found = sizes(network, preset.data.future)
+    for size in found:
+        table.add_row(size.network, size.part, f"{size.parameters:,}", f"{size.flop / 1e9:.4f}")
+    table.add_section()
+    total = sum(size.parameters for size in found), sum(size.flop for size in found) / 1e9
+    table.add_row("all", "", f"{total[0]:,}", f"{total[1]:.4f}", style="bold")
+    _print(table)
+    _graphs(layout, preset.model.hop)
+    _sources(preset)
+    return 0
+
+
+def data_import(
+    source: Annotated[Positional[Path], arg(metavar="DIR")],
+    target: Annotated[Positional[Path], arg(metavar="STORE")],
+    /,
+    kind: Annotated[Literal["cmu", "h36m"] | None, arg(name="as", help_behavior_hint="")] = None,
+) -> int:
+    """Convert a benchmark's folder to a store, which opens at once.
+
+    Args:
+        source: folder of the data set.
+        target: folder to make; it must not exist.
+        kind: which data set it is, where its folders do not say.
+    """
+    from symgnn.data import import_data
+
+    store = import_data(source, target, kind=kind)
+    _say(f"{target}: {len(store.clips)} clips, {len(store.frames):,} frames")
+    return 0
+
+
+def data_make(
+    target: Annotated[Positional[Path], arg(metavar="STORE")],
+    /,
+    seed: int = 0,
+    clips_per_class: int = 32,
+    in_place: Switch = False,
+) -> int:
+    """Make the built-in motion, a store to try things on.
+
+    Eight movements of made-up people; figures on it are never results.
+
+    Args:
+        target: folder to make; it must not exist.
+        seed: decides everything random.
+        clips_per_class: clips of each movement, 16 or more.
+        in_place: everybody stays on one spot, as on a treadmill; so the demo has it.
+    """
+    if clips_per_class < 16:
+        raise InputError(f"--clips-per-class: found {clips_per_class}, expected 16 or more: each of 16 people does everything")
+    if seed < 0:
+        raise InputError(f"--seed: found {seed}, expected a number from 0 on")
+    from symgnn.data import make_motion
+
+    store = make_motion(target, seed=seed, clips_per_class=clips_per_class, in_place=in_place)
+    _say(f"{target}: {len(store.clips)} clips, {len(store.frames):,} frames")
+    return 0
+
+
+def data_info(store: Annotated[Positional[Path], arg(metavar="STORE")], /, verify: Switch = False) -> int:
+    """Show what a store holds.
+
+    Args:
+        store: a store's folder.
+        verify: compare every file with its checksum too.
+    """
+    from symgnn.data import Store
+
+    opened = Store.open(store)
+    if verify:
+        opened.verify()
+    layout = opened.layout
+    seconds = len(opened.frames) / opened.fps
+    lines = [
+        f"{store}: {len(opened.clips)} clips, {len(opened.frames):,} frames ({_duration(seconds)} at {opened.fps:g} a second)",
+        f"layout {layout.name}: {len(layout.joints)} joints, {layout.num_nodes} in use",
+        f"space {opened.space}, unit {opened.unit}",
+    ]
+    for name, values in (("missing", opened.missing), ("copies of test files, not trained on", opened.leaked)):
+        if values:
+            lines.append(f"{name}: {', '.join(values)}")
+    if verify:
+        lines.append("every file is what was written (sha256)")
+    _print(Text("\n".join(lines)))
+    splits = sorted({clip.split for clip in opened.clips})
+    table = Table(title="clips (frames)")
+    table.add_column("class")
+    for split in splits:
+        table.add_column(split or "no split", justify="right")
+    for label, name in [*enumerate(opened.class_names), (-1, "no class")]:
+        cells = []
+        for split in splits:
+            clips = [opened.clips[index] for index in opened.select(label=label, split=split)]
+            cells.append(f"{len(clips)} ({sum(clip.length for clip in clips):,})" if clips else "·")
+        if label >= 0 or any(cell != "·" for cell in cells):
+            table.add_row(name, *cells)
+    _print(table)
+    return 0
+
+
+def demo(
+    out: Annotated[Path, arg(metavar="DIR")] = Path("runs/demo"),
+    steps: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None,
+) -> int:
+    """Train on the built-in motion, evaluate, write a report: under three minutes.
+
+    Args:
+        out: folder to write; an earlier demo there is replaced.
+        steps: train for so many steps in place of the preset's.
+    """
+    preset = load_preset("demo")
+    if steps is not None:
+        if steps < 1:
+            raise InputError(f"--steps: found {steps}, expected 1 or more")
+        training = dataclasses.replace(preset.training, steps=steps, validate_every=steps)
+        preset = dataclasses.replace(preset, training=training)
+    from symgnn.experiments.demo import demo as show
+
+    done = show(out, preset, say=_say)
+    if done.result is None:
+        return _interrupted(done.run.last, again="symgnn demo starts anew")
+    _print(done.result)
+    _print(Text(f"\n{_duration(done.seconds)} in all; the checkpoint: {done.run.last}"))
+    _print(Text(f"the report, to open in a browser: {done.report.resolve()}", style="bold"))
+    return 0
+
+
+def bench(
+    presets: Annotated[tuple[str, ...], arg(metavar="PRESET...")] = (),
+    json: File = None,
+    quick: Switch = False,
+) -> int:
+    """Measure speed on this machine, beside the floor its matrix products set.
+
+    Args:
+        presets: which to measure.
+        json: also write every figure to this file.
+        quick: fewer repetitions.
+    """
+    if json is not None:
+        _check_place(json)
+    for preset in presets:
+        load_preset(preset)
+    from symgnn.experiments.bench import bench as measure
+
+    options = {"presets": presets} if presets else {}
+    return measure(json=json, quick=quick, **options) or 0
+
+
+# --- how commands are found and run ----------------------------------------------------------------------------------------
+
+_COMMANDS: dict[str, Callable[..., int]] = {
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "info": info,
+    "bench": bench,
+    "data import": data_import,
+    "data make": data_make,
+    "data info": data_info,
+    "demo": demo,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Returns:
+        0; 2 after something the user has to mend, said in a line on stderr; 130 after Ctrl-C.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    _listen()
+    try:
+        code = _run(words)
+        sys.stdout.flush()
+        return code
+    except InputError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        print("symgnn: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. What is still buffered goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        if error.errno not in _PLACES:
+            raise
+        return _fail(f"{error.filename or 'writing'}: {error.strerror}; free some space or choose another place")
+
+
+_PLACES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+"""Errors of the place that is written to, not of the program."""
+
+
+def _run(words: list[str]) -> int:
+    name = next((name for name in _COMMANDS if words[: len(name.split())] == name.split()), None)
+    if name is None:
+        return _overview(words)
+    command, rest = _COMMANDS[name], words[len(name.split()) :]
+    if command in (train, info):
+        # --help shows, and overrides change, the values of the preset that is named.
+        preset = load_preset(_named_preset(rest))
+        command = functools.partial(command, window=preset.data, model=preset.model, training=preset.training)
+    return tyro.cli(command, prog=f"symgnn {name}", args=rest)
+
+
+def _named_preset(words: Sequence[str]) -> str:
+    if words and not words[0].startswith("-") and (words[0].endswith((".yaml", ".yml")) or not Path(words[0]).exists()):
+        return words[0]
+    return next((word for word in words if word in preset_names() or word.endswith((".yaml", ".yml"))), "cmu-long")
+
+
+def _overview(words: Sequence[str]) -> int:
+    groups = {name.split()[0] for name in _COMMANDS}
+    if words and words[0] not in {*groups, "-h", "--help", "--version"}:
+        near = difflib.get_close_matches(words[0], groups, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise InputError(f"no command {words[0]!r}{hint} (there are: {', '.join(dict.fromkeys(_COMMANDS))})")
+    if words and words[0] == "--version":
+        print(f"symgnn {version('symgnn')}")
+        return 0
+    if words and words[0] in groups and words[1:] and words[1] not in ("-h", "--help"):
+        inside = [name for name in _COMMANDS if name.split()[0] == words[0]]
+        raise InputError(f"no command {' '.join(words[:2])!r} (there are: {', '.join(inside)})")
+    asked = any(word in ("-h", "--help") for word in words)
+    console = Console(stderr=not asked, highlight=False)
+    console.print("usage: symgnn COMMAND ...\n\nWhat a moving body is doing, and where each joint will be.\n", markup=False)
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, command in _COMMANDS.items():
+        if not words or words[0] not in groups or name.split()[0] == words[0]:
+            table.add_row(f"  {name}", Text((inspect.getdoc(command) or "").splitlines()[0]))
+    console.print(table)
+    console.print("\nsymgnn COMMAND --help tells the rest.", markup=False)
+    return 0 if asked else 2
+
+
+# --- pieces ------------------------------------------------------------------------------------------------------------------
+
+
+def _is_preset(subject: str) -> bool:
+    """Whether the user means a preset; what is no file and looks like no path can only be a preset's name, right or wrong."""
+    if subject.endswith((".yaml", ".yml")) or subject in preset_names():
+        return True
+    return not Path(subject).exists() and Path(subject).name == subject and not Path(subject).suffix
+
+
+def _checkpoint(subject: str, selection: str) -> Path:
+    """File of a checkpoint, or of one of a run's."""
+    path = Path(subject)
+    if not path.is_dir():
+        return path
+    file = path / f"{selection}.ckpt"
+    if not file.is_file():
+        there = ", ".join(sorted(entry.name for entry in path.glob("*.ckpt"))) or "no checkpoint"
+        raise InputError(f"{path}: has no {file.name} (there is {there}); expected the folder of a run of symgnn train")
+    return file
+
+
+def _load(subject: str, selection: str) -> "TrainedModel":
+    import torch
+
+    from symgnn.models.checkpoint import load
+
+    return load(_checkpoint(subject, selection), "cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _classes(layout: str) -> int:
+    """Classes of the data set a preset is for."""
+    return {"h36m": 15, "ntu25": 60}.get(layout, 8)
+
+
+def _graphs(layout: "Layout", hop: int) -> None:
+    from symgnn.skeleton import adjacency, bone_adjacency, normalise, powers
+
+    bones = bone_adjacency(layout)
+    reached = powers(normalise(adjacency(layout)), hop)
+    lines = [
+        f"layout {layout.name}: {len(layout.joints)} joints, {layout.num_nodes} in use, {len(layout.edges)} bones between them",
+        *(
+            f"skeleton graph to the power {order}: {int((power > 0).sum())} of {layout.num_nodes**2} pairs of joints linked"
+            for order, power in enumerate(reached, start=1)
+        ),
+        f"bone graph: {len(bones)} bones, {int((bones.sum() - len(bones)) / 2)} pairs share a joint",
+        f"parts: {len(layout.parts)}, {len(layout.part_edges)} pairs of them joined",
+        *(f"  {name}: {', '.join(layout.node_names[node] for node in nodes)}" for name, nodes in layout.parts.items()),
+    ]
+    _print(Text("\n".join(lines)))
+
+
+def _sources(preset: Preset) -> None:
+    table = Table(title="what each number is, and where it comes from")
+    table.add_column("field", no_wrap=True)
+    table.add_column("value")
+    table.add_column("source")
+    for section in ("data", "model", "training"):
+        record = getattr(preset, section)
+        sources = field_sources(type(record))
+        for name, value in preset_to_dict(preset)[section].items():
+            shown = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else f"{value}"
+            table.add_row(Text(f"{section}.{name}"), Text(shown), Text(sources[name]))
+        table.add_section()
+    _print(table)
+
+
+class _Lines(logging.Handler):
+    """The package's warnings, as lines on whatever stderr is when they come."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"symgnn: {record.getMessage()}", file=sys.stderr)
+
+
+def _listen() -> None:
+    logger = logging.getLogger("symgnn")
+    if not any(isinstance(handler, _Lines) for handler in logger.handlers):
+        logger.addHandler(_Lines())
+
+
+def _say(line: str) -> None:
+    """Tell how work goes: on stderr, so that stdout holds results alone; of several processes the first speaks."""
+    if os.environ.get("RANK", "0") == "0":
+        print(line, file=sys.stderr, flush=True)
+
+
+def _print(result: Any) -> None:
+    """Print a result; a file or a pipe takes lines of any length."""
+    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(result)
+
+
+def _fail(message: str) -> int:
+    print(f"symgnn: {message}", file=sys.stderr)
+    return 2
+
+
+def _interrupted(last: Path, again: str | None = None) -> int:
+    if again is None:
+        words = [word for word in sys.argv[1:] if word != "--resume"]
+        again = f"go on with: {shlex.join(['symgnn', *words, *(['--resume'] if last.is_file() else [])])}"
+    kept = f"kept {last}" if last.is_file() else "no checkpoint had been written yet"
+    print(f"symgnn: interrupted; {kept}; {again}", file=sys.stderr)
+    return 130
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.0f} s"
+    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _check_place(path: Path) -> None:
+    """Find out before long work that a file cannot be written there."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; expected the name of a file to write")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent}; make it first")

@@ -1,0 +1,241 @@
+"""Speed on this machine, beside the floor that its matrix products set."""
+
+import json as json_format
+import multiprocessing
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch.utils.flop_counter import FlopCounterMode
+
+from symgnn.config import ModelConfig, Preset, load_preset
+from symgnn.errors import InputError
+from symgnn.models import SymGNN
+from symgnn.models.checkpoint import build
+from symgnn.skeleton import load_layout
+from symgnn.training import training_step
+from symgnn.types import Batch
+
+PRESETS = ("cmu-short", "cmu-long", "cmu-long-cpu", "deep")
+CLASSES = 8
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network to measure."""
+
+    name: str
+    preset: Preset
+    horizon: int
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One measurement and its floor; seconds."""
+
+    median: float
+    worst: float
+    """99th percentile."""
+    floor: float
+    """FLOP over the matrix-product rate measured in the same process just before and after."""
+
+    @property
+    def ratio(self) -> float:
+        return self.median / self.floor
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was measured of one network, in a process of its own."""
+
+    case: str
+    parameters: int
+    gflop: float
+    """Forward pass of one clip."""
+    rate: float
+    """Matrix products, FLOP a second (the median of all measurements around this network's)."""
+    single: Timing
+    """Inference, batch 1."""
+    batch: Timing
+    """Inference, batch 32."""
+    training: Timing
+    """One optimiser step of batch 32; the floor is three forward passes of everything that is trained."""
+    peak_memory: int
+    """Largest resident size of the process in bytes."""
+
+    @property
+    def throughput(self) -> float:
+        """Clips a second at batch 32."""
+        return BATCH / self.batch.median
+
+
+def bench(
+    *, presets: Sequence[str] = PRESETS, json: str | Path | None = None, quick: bool = False, console: Console | None = None
+) -> int:
+    """Measure presets and print a table: latency, throughput and training step, each beside its floor.
+
+    A preset with a bone network is measured twice, joints only first. Inference uses folded weights
+    ([SymGNN.folded][symgnn.models.SymGNN.folded]) without compilation. Every network runs in a fresh process, so that the peak
+    memory is its own, with as many threads as torch takes by default.
+
+    Args:
+        presets: names of presets.
+        json: also write all figures to this file.
+        quick: a tenth of the repetitions.
+        console: where to print; a new one by default.
+    """
+    console = console or Console()
+    cases = [case for name in presets for case in _cases(name)]
+    found = []
+    with console.status("") as status:
+        for number, case in enumerate(cases, start=1):
+            status.update(f"measuring {case.name} ({number} of {len(cases)})")
+            # A fresh interpreter, not a fork: torch's thread pool does not survive one.
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                found.append(pool.apply(measure, (case, quick)))
+    rate = statistics.median(figures.rate for figures in found)
+    console.print(
+        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; "
+        f"matrix products at {rate / 1e9:.0f} GFLOP/s (float32, 1024 x 1024)"
+    )
+    console.print(_table(found))
+    if json is not None:
+        content = {
+            "machine": platform.platform(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "matrix_product_flops": rate,
+            "networks": [_plain(figures) for figures in found],
+        }
+        try:
+            Path(json).write_text(json_format.dumps(content, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"{json}: cannot be written: {error.strerror or error}") from None
+    return 0
+
+
+def measure(case: Case, quick: bool) -> Figures:
+    """All figures of one network; meant for a process of its own."""
+    torch.manual_seed(0)
+    window = case.preset.data
+    model = build(case.preset, load_layout(window.layout), CLASSES)
+    shape = (BATCH, window.observed, *model.mean.shape)
+    observed = torch.randn(shape)
+    future = torch.randn(BATCH, case.horizon, *model.mean.shape)
+    batch = Batch(observed, future, torch.arange(BATCH) % CLASSES, torch.zeros(BATCH, dtype=torch.long))
+    rates: list[float] = []
+
+    def timed(work: Callable[[], object], flop: float, runs: int) -> Timing:
+        before = matrix_product_rate(quick)
+        seconds = _repeat(work, max(5, runs // 10) if quick else runs)
+        rate = statistics.median((before, matrix_product_rate(quick)))
+        rates.append(rate)
+        worst = sorted(seconds)[min(len(seconds) - 1, int(0.99 * len(seconds)))]
+        return Timing(statistics.median(seconds), worst, flop / rate)
+
+    forward = _flop(lambda: model.eval()(observed[:1], case.horizon))
+    everything = _flop(lambda: _forward(model.eval(), observed[:1], case.horizon))
+    small = forward < 1e10
+    with torch.inference_mode():
+        folded = model.folded()
+        single = timed(lambda: folded(observed[:1], case.horizon), forward, 200 if small else 20)
+        several = timed(lambda: folded(observed, case.horizon), forward * BATCH, 20 if small else 5)
+        del folded
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+
+    def step() -> None:
+        found = training_step(model, batch, case.preset.training)
+        optimizer.zero_grad()
+        found.surrogate.backward()
+        optimizer.step()
+
+    training = timed(step, 3 * everything * BATCH, 10 if small else 5)
+    return Figures(
+        case=case.name,
+        parameters=sum(weight.numel() for weight in model.parameters()),
+        gflop=forward / 1e9,
+        rate=statistics.median(rates),
+        single=single,
+        batch=several,
+        training=training,
+        peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    )
+
+
+def matrix_product_rate(quick: bool = False) -> float:
+    """FLOP a second of a float32 product of two 1024 x 1024 matrices, the median of several."""
+    left, right = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    return 2 * 1024**3 / statistics.median(_repeat(lambda: left @ right, 10 if quick else 40))
+
+
+def _repeat(work: Callable[[], object], runs: int) -> list[float]:
+    """Seconds of each run, after two that do not count."""
+    seconds = []
+    for number in range(runs + 2):
+        began = time.perf_counter()
+        work()
+        if number >= 2:
+            seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def _forward(model: SymGNN, observed: torch.Tensor, horizon: int) -> None:
+    """Everything a training step computes forwards, the bones' future included."""
+    features = model.encode(observed)
+    model.predict(features, model.fuse(model.recognise(features)), horizon)
+
+
+def _flop(work: Callable[[], object]) -> float:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        work()
+    return counter.get_total_flops()
+
+
+def _cases(name: str) -> list[Case]:
+    preset = load_preset(name)
+    horizon = preset.data.future
+
+    def case(label: str, model: ModelConfig) -> Case:
+        return Case(f"{name}, {label}", replace(preset, model=model), horizon)
+
+    joints = case("joints", replace(preset.model, bone=False))
+    return [joints, case("joints + bones", preset.model)] if preset.model.bone else [joints]
+
+
+def _table(found: Sequence[Figures]) -> Table:
+    table = Table(title=f"median and its ratio to the floor, FLOP / matrix-product rate (batch {BATCH} but for latency)")
+    table.add_column("network")
+    for heading in ("parameters", "GFLOP a clip", "latency ms (p99)", "x floor", "clips/s", "x floor", "step ms", "x floor", "peak MB"):
+        table.add_column(heading, justify="right")
+    for figures in found:
+        table.add_row(
+            figures.case,
+            f"{figures.parameters / 1e6:.2f} M",
+            f"{figures.gflop:.2f}",
+            f"{figures.single.median * 1e3:.1f} ({figures.single.worst * 1e3:.1f})",
+            f"{figures.single.ratio:.2f}",
+            f"{figures.throughput:.0f}",
+            f"{figures.batch.ratio:.2f}",
+            f"{figures.training.median * 1e3:.0f}",
+            f"{figures.training.ratio:.2f}",
+            f"{figures.peak_memory / 2**20:.0f}",
+        )
+    return table
+
+
+def _plain(figures: Figures) -> dict[str, object]:
+    plain = asdict(figures)
+    for name in ("single", "batch", "training"):
+        plain[name]["ratio"] = getattr(figures, name).ratio
+    return {**plain, "throughput": figures.throughput}

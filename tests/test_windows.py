@@ -1,0 +1,352 @@
+import math
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from symgnn.data import (
+    Clip,
+    ClipRecord,
+    Mirror,
+    Store,
+    WindowSampler,
+    motion_statistics,
+    node_frames,
+    open_data,
+    split_recordings,
+    stored_mean,
+    write_store,
+)
+from symgnn.errors import InputError
+from symgnn.skeleton import forward_kinematics, layout_from_dict, load_layout
+
+# Left, middle, right, and one that is stored but not in use.
+LAYOUT = layout_from_dict(
+    {
+        "name": "arms",
+        "joints": ["LeftHand", "Chest", "RightHand", "Hat"],
+        "bones": [["Chest", "LeftHand"], ["Chest", "RightHand"], ["Chest", "Hat"]],
+        "nodes": ["LeftHand", "Chest", "RightHand"],
+        "parts": {"body": ["LeftHand", "Chest", "RightHand"]},
+    }
+)
+LENGTHS = (30, 9, 21)
+
+
+def value(recording: int, row: int, node: int, channel: int) -> float:
+    """A number that says where it comes from."""
+    return 10_000.0 * (recording + 1) + 100 * row + 10 * node + channel + 1
+
+
+def recording(number: int, length: int) -> torch.Tensor:
+    return torch.tensor([[[value(number, row, node, c) for c in range(3)] for node in range(3)] for row in range(length)])
+
+
+def sampler(lengths: tuple[int, ...] = LENGTHS, **settings) -> WindowSampler:
+    frames = torch.cat([recording(number, length) for number, length in enumerate(lengths)])
+    starts = torch.tensor([sum(lengths[:number]) for number in range(len(lengths))])
+    settings = {"observed": 3, "future": 2, **settings}
+    return WindowSampler(frames, starts, torch.tensor(lengths), torch.arange(len(lengths)) + 5, **settings)
+
+
+def naive_windows(lengths: tuple[int, ...], observed: int, future: int, step: int, skip: int) -> dict[tuple[int, ...], list]:
+    """Every allowed window as (recording, rows...), by trying all starts."""
+    found = {}
+    for number, length in enumerate(lengths):
+        for start in range(skip, length):
+            rows = [start + step * k for k in range(observed + future)]
+            if rows[-1] < length:
+                found[(number, *rows)] = [[[value(number, row, n, c) for c in range(3)] for n in range(3)] for row in rows]
+    return found
+
+
+def rows_of(motion: torch.Tensor) -> list[tuple[int, ...]]:
+    """Recording and rows that each window's first joint and channel tell."""
+    told = (motion[:, :, 0, 0].long() - 1).tolist()
+    return [(window[0] // 10_000 - 1, *(number % 10_000 // 100 for number in window)) for window in told]
+
+
+@pytest.mark.parametrize(("step", "skip"), [(1, 0), (1, 1), (2, 0), (2, 1), (3, 2)])
+def test_every_allowed_window_is_drawn_and_no_other(step: int, skip: int):
+    expected = naive_windows(LENGTHS, 3, 2, step, skip)
+    windows = sampler(step=step, skip=skip)
+    batch = windows.sample(3000, torch.Generator().manual_seed(0))
+    motion = torch.cat([batch.observed, batch.future], dim=1)
+    drawn = rows_of(motion)
+    assert set(drawn) == set(expected) and len(windows) == len(expected)
+    for window, key in zip(motion, drawn, strict=True):
+        assert window.tolist() == expected[key]
+    # The start takes every phase of the step.
+    assert {key[1] % step for key in drawn} == set(range(step))
+    assert batch.clip.tolist() == [key[0] for key in drawn]
+    assert batch.label.tolist() == [key[0] + 5 for key in drawn]
+    assert batch.observed.shape == (3000, 3, 3, 3) and batch.future.shape == (3000, 2, 3, 3)
+
+
+def test_a_recording_uniformly_then_a_start_uniformly():
+    """Reading 5: a long recording is drawn as often as a short one."""
+    draws = 40_000
+    batch = sampler((99, 8)).sample(draws, torch.Generator().manual_seed(1))
+    drawn = Counter(rows_of(torch.cat([batch.observed, batch.future], dim=1)))
+    of_short = [count for key, count in drawn.items() if key[0] == 1]
+    of_long = [count for key, count in drawn.items() if key[0] == 0]
+    # Standard deviations of the counts: binomial, and Pearson's statistic over the equally likely starts.
+    assert abs(sum(of_short) - draws / 2) < 4 * math.sqrt(draws / 4)
+    for counts, starts in ((of_short, 4), (of_long, 95)):
+        assert len(counts) == starts
+        mean = sum(counts) / starts
+        statistic = sum((count - mean) ** 2 / mean for count in counts)
+        assert abs(statistic - (starts - 1)) < 4 * math.sqrt(2 * (starts - 1))
+
+
+def test_the_generator_decides():
+    a, b = (sampler().sample(50, torch.Generator().manual_seed(3)).observed for _ in range(2))
+    assert torch.equal(a, b)
+    generator = torch.Generator().manual_seed(3)
+    assert not torch.equal(sampler().sample(50, generator).observed, sampler().sample(50, generator).observed)
+
+
+def test_augmentation_changes_no_other_draw():
+    """The same recordings and starts whether or not windows are reversed or mirrored."""
+    plain = sampler().sample(200, torch.Generator().manual_seed(4))
+    reflection = Mirror.of(LAYOUT, "xyz")
+    for windows in (sampler(time_reversal=0.5), sampler(mirror=0.5, reflection=reflection)):
+        changed = windows.sample(200, torch.Generator().manual_seed(4))
+        assert torch.equal(plain.clip, changed.clip)
+        # The middle frame of a window is that of its reverse; the middle joint keeps its height in the mirror.
+        assert torch.equal(plain.observed[:, 2, 1, 1], changed.observed[:, 2, 1, 1])
+
+
+def test_time_reversal_flips_the_whole_window():
+    plain = sampler().sample(400, torch.Generator().manual_seed(5))
+    always = sampler(time_reversal=1.0).sample(400, torch.Generator().manual_seed(5))
+    forwards = torch.cat([plain.observed, plain.future], dim=1)
+    backwards = torch.cat([always.observed, always.future], dim=1)
+    assert torch.equal(backwards, forwards.flip(1))
+    half = sampler(time_reversal=0.25).sample(4000, torch.Generator().manual_seed(5))
+    reversed_ones = (half.observed[:, 1, 0, 0] < half.observed[:, 0, 0, 0]).sum().item()
+    assert abs(reversed_ones - 1000) < 4 * math.sqrt(4000 * 0.25 * 0.75)
+
+
+def test_mirror_swaps_sides_and_signs():
+    plain = sampler().sample(400, torch.Generator().manual_seed(6))
+    always = sampler(mirror=1.0, reflection=Mirror.of(LAYOUT, "xyz")).sample(400, torch.Generator().manual_seed(6))
+    for before, after in ((plain.observed, always.observed), (plain.future, always.future)):
+        expected = before[:, :, [2, 1, 0]].clone()
+        expected[..., 0] *= -1
+        assert torch.equal(after, expected)
+    half = sampler(mirror=0.25, reflection=Mirror.of(LAYOUT, "xyz")).sample(4000, torch.Generator().manual_seed(6))
+    mirrored = half.observed[:, 0, 1, 0] < 0
+    assert abs(mirrored.sum().item() - 1000) < 4 * math.sqrt(4000 * 0.25 * 0.75)
+    # A window is mirrored whole: its future too.
+    assert torch.equal(mirrored, half.future[:, -1, 1, 0] < 0)
+
+
+@pytest.mark.parametrize("axis", ["x", "y", "z"])
+def test_mirror_of_rotations_is_the_mirror_of_positions(axis: str):
+    """Kinematics of mirrored exponential maps = mirrored kinematics, on a body that is its own mirror image."""
+    layout = load_layout("cmu")
+    assert layout.offsets is not None
+    number = "xyz".index(axis)
+    flip = np.ones(3)
+    flip[number] = -1
+    offsets = np.array(layout.offsets)
+    symmetric = (offsets + flip * offsets[list(layout.mirror)]) / 2
+    everything = tuple(range(len(layout.joints)))
+    body = replace(layout, offsets=tuple(map(tuple, symmetric.tolist())), nodes=everything, mirror_axis=number)
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(5, 39, 3, generator=generator, dtype=torch.float64)
+    rows[:, 0] = 0
+    mirrored = torch.cat([rows[:, :1], Mirror.of(body, "expmap")(rows[:, 1:].float()).double()], dim=1)
+    expected = forward_kinematics(rows, body)[:, list(layout.mirror)] * torch.from_numpy(flip)
+    torch.testing.assert_close(forward_kinematics(mirrored, body), expected, atol=1e-4, rtol=0)
+
+
+def test_mirror_of_image_positions_keeps_the_confidence():
+    assert Mirror.of(LAYOUT, "xyc").signs.tolist() == [-1, 1, 1]
+
+
+def test_missing_joints_stay_missing():
+    windows = sampler()
+    windows._frames[4, 2, 1] = math.nan
+    batch = windows.sample(500, torch.Generator().manual_seed(7))
+    motion = torch.cat([batch.observed, batch.future], dim=1)
+    has_row_four = [key[0] == 0 and 4 in key[1:] for key in rows_of(motion)]
+    assert motion.isnan().flatten(1).sum(1).tolist() == [int(has) for has in has_row_four]
+    assert any(has_row_four)
+
+
+def test_short_recordings_are_left_out_by_name(caplog: pytest.LogCaptureFixture):
+    windows = sampler((30, 4, 5), names=["long", "short", "just"])
+    assert windows.left_out == ("short",) and windows.recordings == 2
+    assert "left out, shorter than a window (3 + 2 frames, one in 1, after 0 skipped: 5 rows): short" in caplog.text
+    assert set(windows.sample(200, torch.Generator().manual_seed(0)).clip.tolist()) == {0, 2}
+
+
+def test_nothing_is_long_enough():
+    with pytest.raises(InputError, match=r"every recording is shorter .* 11 rows; the longest has 10"):
+        sampler((10, 4), observed=3, future=2, step=2, skip=2)
+
+
+def test_impossible_settings():
+    with pytest.raises(ValueError, match="observed"):
+        sampler(step=0)
+    with pytest.raises(ValueError, match="reflection"):
+        sampler(mirror=0.5)
+
+
+def test_spread_is_even_and_plain():
+    windows = sampler((30, 5, 21), time_reversal=1.0, mirror=1.0, reflection=Mirror.of(LAYOUT, "xyz"))
+    batch = windows.spread(3)
+    # 26 starts, 1 start and 17 starts: first, middle (halves to even) and last of each.
+    assert [key[:2] for key in rows_of(batch.observed)] == [(0, 0), (0, 12), (0, 25), (1, 0), (2, 0), (2, 8), (2, 16)]
+    assert torch.equal(batch.observed, windows.spread(3).observed)
+    assert (batch.observed > 0).all()
+
+
+# From a store
+
+
+def store_of(path: Path, clips: list[tuple[ClipRecord, np.ndarray]] | list[Clip], classes: int = 4) -> Store:
+    return write_store(path, clips, layout=LAYOUT, space="xyz", fps=25.0, class_names=[f"class {n}" for n in range(classes)])
+
+
+def test_windows_of_a_store(tmp_path: Path):
+    random = np.random.default_rng(0)
+    frames = [random.normal(size=(length, 4, 3)).astype(np.float32) for length in (12, 9, 15)]
+    clips = [(ClipRecord(recording=f"r{n}", label=n), data) for n, data in enumerate(frames)]
+    store = store_of(tmp_path / "store", clips)
+    np.testing.assert_array_equal(node_frames(store, (2, 0)), np.concatenate([frames[2][:, :3], frames[0][:, :3]]))
+    windows = WindowSampler.from_store(store, (2, 0), observed=4, future=1, step=2, skip=1)
+    batch = windows.sample(300, torch.Generator().manual_seed(0))
+    assert set(batch.clip.tolist()) == {0, 2} and torch.equal(batch.label, batch.clip)
+    seen = set()
+    for observed, future, clip in zip(batch.observed.numpy(), batch.future.numpy(), batch.clip.tolist(), strict=True):
+        whole = np.concatenate([observed, future])
+        fits = [s for s in range(1, len(frames[clip]) - 8) if np.array_equal(frames[clip][s : s + 9 : 2, :3], whole)]
+        assert len(fits) == 1
+        seen.add((clip, fits[0]))
+    assert seen == {(clip, start) for clip, length in ((0, 12), (2, 15)) for start in range(1, length - 8)}
+    with pytest.raises(InputError, match="no clip"):
+        WindowSampler.from_store(store, (), observed=4, future=1)
+
+
+def test_a_window_has_the_class_of_its_current_frame(tmp_path: Path):
+    frames = np.zeros((40, 4, 3), np.float32)
+    frames[:, :, 0] = np.arange(40)[:, None]
+    labels = np.repeat([0, 3, -1, 1], 10)
+    store = store_of(tmp_path / "store", [Clip(ClipRecord(recording="long", label=2), frames, labels)] * 2)
+    for reversal in (0.0, 1.0):
+        windows = WindowSampler.from_store(store, (1,), observed=4, future=2, time_reversal=reversal)
+        batch = windows.sample(400, torch.Generator().manual_seed(0))
+        current = batch.observed[:, -1, 0, 0].long()
+        assert torch.equal(batch.label, torch.from_numpy(labels)[current])
+        assert set(batch.label.tolist()) == {0, 3, -1, 1}
+
+
+def people(tmp_path: Path) -> Store:
+    """Classes with 1, 2, 6 and 11 recordings, two persons in each."""
+    clips = []
+    for label, count in enumerate((1, 2, 6, 11)):
+        for number in range(count):
+            for person in range(2):
+                record = ClipRecord(label=label, recording=f"{label}_{number}", person=person, split="train")
+                clips.append((record, np.zeros((3, 4, 3))))
+    clips.append((ClipRecord(label=0, recording="0_0", split="test", source="test"), np.zeros((3, 4, 3))))
+    clips.append((ClipRecord(label=0, recording="0_9", split="leak", source="leak"), np.zeros((3, 4, 3))))
+    return store_of(tmp_path / "store", clips)
+
+
+def test_split_holds_out_whole_recordings(tmp_path: Path):
+    store = people(tmp_path)
+    for fraction, held in ((0.0, 0), (0.01, 1), (0.1, 2), (0.25, 5), (0.5, 10), (1.0, 16)):
+        for seed in range(5):
+            train, validation = split_recordings(store, fraction, seed)
+            assert sorted(train + validation) == list(range(40))
+            names = {store.clips[index].recording for index in train}, {store.clips[index].recording for index in validation}
+            assert not names[0] & names[1] and len(names[1]) == held
+            assert {store.clips[index].label for index in train} == {0, 1, 2, 3}
+    assert len({split_recordings(store, 0.25, seed) for seed in range(20)}) > 10
+    assert split_recordings(store, 0.25, 3) == split_recordings(store, 0.25, 3)
+
+
+def test_split_takes_from_the_classes_in_turn(tmp_path: Path):
+    store = people(tmp_path)
+    for seed in range(5):
+        _, validation = split_recordings(store, 0.15, seed)
+        assert {store.clips[index].label for index in validation} == {1, 2, 3}
+
+
+def test_split_of_chosen_clips(tmp_path: Path):
+    store = people(tmp_path)
+    train, validation = split_recordings(store, 0.5, 0, indices=range(6, 18))
+    assert sorted(train + validation) == list(range(6, 18)) and len(validation) == 6
+    with pytest.raises(InputError, match="no recording to train on"):
+        split_recordings(store, 0.5, 0, indices=())
+
+
+# Statistics
+
+
+def test_statistics_against_a_naive_loop(tmp_path: Path):
+    random = np.random.default_rng(0)
+    clips = []
+    for number in range(4):
+        frames = random.normal(50.0, 3.0, size=(20 + number, 4, 3))
+        frames[random.random(frames.shape) < 0.2] = np.nan
+        frames[:, 1, 2] = 7.0  # never varies
+        frames[:, 0, 1] = 50 + 5e-5 * frames[:, 0, 1]  # varies too little
+        frames[0] = 1e6  # left out
+        clips.append((ClipRecord(recording=f"r{number}"), frames))
+    store = store_of(tmp_path / "store", clips)
+    mean, scale = motion_statistics(store, (0, 2, 3), skip=1)
+    means = stored_mean(store, (0, 2, 3), skip=1)
+    assert mean.shape == scale.shape == (3, 3) and means.shape == (4, 3)
+    for joint in range(4):
+        for channel in range(3):
+            values = [
+                float(row[joint, channel])
+                for index in (0, 2, 3)
+                for row in clips[index][1].astype(np.float32)[1:]
+                if not math.isnan(row[joint, channel])
+            ]
+            average = math.fsum(values) / len(values)
+            assert means[joint, channel].item() == pytest.approx(average, rel=1e-6)
+            if joint < 3:
+                deviation = math.sqrt(math.fsum((value - average) ** 2 for value in values) / len(values))
+                assert mean[joint, channel].item() == pytest.approx(average, rel=1e-6)
+                assert scale[joint, channel].item() == pytest.approx(deviation if deviation >= 1e-4 else 1.0, rel=1e-6)
+    assert scale[1, 2] == 1.0 and scale[0, 1] > 1e-4
+
+
+@pytest.mark.parametrize(("spread", "expected"), [(0.9e-4, 1.0), (1.1e-4, 1.1e-4)])
+def test_scale_where_nothing_varies(tmp_path: Path, spread: float, expected: float):
+    frames = np.zeros((10, 4, 3))
+    frames[::2] = 2 * spread  # two values this far apart deviate by half of it
+    _, scale = motion_statistics(store_of(tmp_path / "store", [(ClipRecord(recording="r"), frames)]), (0,))
+    np.testing.assert_allclose(scale.numpy(), expected, rtol=1e-6)
+
+
+def test_a_joint_that_is_never_there(tmp_path: Path):
+    frames = np.ones((5, 4, 3))
+    frames[:, 2:] = np.nan
+    store = store_of(tmp_path / "store", [(ClipRecord(recording="r"), frames)])
+    with pytest.raises(InputError, match="RightHand is missing in every frame"):
+        motion_statistics(store, (0,))
+    assert stored_mean(store, (0,)).tolist() == [[1, 1, 1], [1, 1, 1], [0, 0, 0], [0, 0, 0]]
+
+
+def test_statistics_of_exponential_maps_leave_out_the_root(shared_data: Path):
+    """On the real data: the 26 nodes of the protocol, columns 9-20, 27-38, 42-59, 66-80, 84-86, 93-107, 111-113."""
+    store = open_data(shared_data / "cmu_mocap", progress=False)
+    train = store.select(split="train")
+    mean, scale = motion_statistics(store, train, skip=1)
+    rows = np.concatenate([store.clip_frames(index)[1:].reshape(-1, 117) for index in train]).astype(np.float64)
+    columns = [c for a, b in ((9, 20), (27, 38), (42, 59), (66, 80), (84, 86), (93, 107), (111, 113)) for c in range(a, b + 1)]
+    np.testing.assert_allclose(mean.flatten(), rows.mean(axis=0)[columns], rtol=1e-4, atol=1e-6)
+    deviation = rows.std(axis=0)[columns]
+    np.testing.assert_allclose(scale.flatten(), np.where(deviation < 1e-4, 1.0, deviation), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(stored_mean(store, train, 1).flatten(), rows.mean(axis=0), rtol=1e-4, atol=1e-6)
