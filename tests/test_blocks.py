@@ -238,9 +238,8 @@ def test_backbone_moves_with_the_joints():
 
 
 def test_backbone_gradients():
-    small = replace(
-        CONFIG, graph_channels=(2, 2), channels=(2, 2), strides=(1, 2), kernels=(3, 3), fuse_after=(2,), agim_hidden=2
-    )
+    sizes = {"graph_channels": (2,) * 3, "channels": (2,) * 3, "strides": (1, 2, 1), "kernels": (3,) * 3}
+    small = replace(CONFIG, **sizes, fuse_after=(2,), agim_hidden=2)
     motion = noise(2, 3, 5, 2)
     module = awaken(randomise(Backbone(small, body(), 3, 2)), motion)
     assert gradients_agree(module, motion, fast=True)

@@ -152,7 +152,7 @@ def test_predict_writes_what_predict_finds(run: Path, motion: Store, tmp_path: P
 def test_info_counts_parameters(run: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["info", str(run)]) == 0
     printed = capsys.readouterr().out
-    parameters = sum(weight.numel() for weight in symgnn.load(run / "last.ckpt").parameters())
+    parameters = sum(weight.numel() for weight in symgnn.load(run / "last.ckpt", folded=False).parameters())
     assert f"{parameters:,}" in printed
     assert "left crus: LeftFoot, LeftToeBase" in printed
     assert "training.learning_rate" in printed and "sec. 6.1.2" in printed
@@ -219,7 +219,7 @@ def test_demo_can_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
 def test_a_run_is_resumed_to_the_same_end(tmp_path: Path, tiny: str, motion: Store):
     """Interrupted by Ctrl-C, then gone on with: the table of figures has every row once."""
     folder = tmp_path / "run"
-    words = ["train", tiny, "--data", str(motion.path), "--out", str(folder), "--training.steps", "60"]
+    words = ["train", tiny, "--data", str(motion.path), "--out", str(folder), "--training.steps", "16"]
     process = subprocess.Popen([*SYMGNN, *words], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not (folder / "last.ckpt").is_file():
@@ -230,12 +230,12 @@ def test_a_run_is_resumed_to_the_same_end(tmp_path: Path, tiny: str, motion: Sto
     assert process.returncode == 130, said
     assert f"kept {folder / 'last.ckpt'}" in said and said.rstrip().endswith("--resume") and "Traceback" not in said
     done = symgnn.load(folder / "last.ckpt").card.step
-    assert 2 <= done < 60
+    assert 2 <= done < 16
     assert main([*words, "--resume"]) == 0
-    assert symgnn.load(folder / "last.ckpt").card.step == 60
+    assert symgnn.load(folder / "last.ckpt").card.step == 16
     with (folder / "logs" / "metrics.csv").open(encoding="utf-8", newline="") as file:
         trained = [int(row["step"]) for row in csv.DictReader(file) if row["l1"]]
-    assert trained == sorted(set(trained)) and trained[0] < done < trained[-1] == 59
+    assert trained == list(range(2, 17, 2))
 
 
 # --- help ------------------------------------------------------------------------------------------------

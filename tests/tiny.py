@@ -93,18 +93,21 @@ def make_preset(folder: Path, model: dict[str, Any] | None = None, **training: A
 
 
 def make_model(seed: int = 0, **model: Any) -> SymGNN:
-    """The tiny network in float64 and training mode; every parameter is random, the ones that start at zero as well.
+    """The tiny network in float64 and training mode, every parameter drawn here: none at zero, none by the package's own hand.
 
     The displacements are large enough for the two tasks' gradients to be of one size: λ is well inside (0, 1).
     """
-    torch.manual_seed(seed)
     network = SymGNN(replace(MODEL, **model), layout(), observed=OBSERVED, channels=3, classes=len(CLASSES)).double()
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in network.parameters():
-            parameter += 0.1 * torch.randn_like(parameter)
         for name, parameter in network.named_parameters():
-            if name.endswith("prediction.displace.2.weight"):
-                parameter *= 60
+            draw = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            if name.endswith("edges") or ("norm" in name and name.endswith("weight")):
+                parameter.copy_(1 + 0.1 * draw)
+            elif name.endswith("displace.2.weight"):
+                parameter.copy_(3 * draw)
+            else:
+                parameter.copy_(0.1 * draw if parameter.ndim == 1 else draw / parameter.shape[-1] ** 0.5)
     frames = [torch.from_numpy(motion(label, phase)) for label in range(3) for phase in (0.0, 1.0)]
     network.fit_normalisation(frames)
     return network.train()

@@ -241,7 +241,7 @@ def info(
         network = build(preset, layout, classes)
         about = f"{preset.description}\nuntrained; counted with {classes} classes"
     else:
-        trained = _load(subject, "last")
+        trained = _load(subject, "last", folded=False)
         preset, layout, network, card = trained.preset, trained.layout, trained.network, trained.card
         about = (
             f"{preset.description}\ntrained {card.step} steps ({card.selection} weights) by symgnn {card.package_version} "
@@ -399,8 +399,9 @@ def bench(
         load_preset(preset)
     from symgnn.experiments.bench import bench as measure
 
-    options = {"presets": presets} if presets else {}
-    return measure(json=json, quick=quick, **options) or 0
+    if presets:
+        return measure(presets=presets, json=json, quick=quick)
+    return measure(json=json, quick=quick)
 
 
 # --- how commands are found and run ----------------------------------------------------------------------------------------
@@ -513,12 +514,12 @@ def _checkpoint(subject: str, selection: str) -> Path:
     return file
 
 
-def _load(subject: str, selection: str) -> "TrainedModel":
+def _load(subject: str, selection: str, *, folded: bool = True) -> "TrainedModel":
     import torch
 
     from symgnn.models.checkpoint import load
 
-    return load(_checkpoint(subject, selection), "cuda" if torch.cuda.is_available() else "cpu")
+    return load(_checkpoint(subject, selection), "cuda" if torch.cuda.is_available() else "cpu", folded=folded)
 
 
 def _classes(layout: str) -> int:

@@ -152,11 +152,11 @@ class TrainingConfig:
     batch: Count = 64
     """Windows a step, over all processes (sec. 6.1.2)."""
     optimizer: Literal["adam", "sgd"] = "adam"
-    """Adam on H3.6M and CMU, SGD with momentum 0.9 on NTU and Kinetics (sec. 6.1.2)."""
+    """Adam on H3.6M and CMU, SGD on NTU and Kinetics (sec. 6.1.2); its Nesterov momentum of 0.9 is not in the paper."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
-    """Adam 1e-4 (sec. 6.1.2 lost a minus sign; reading 17), SGD 0.1."""
+    """Adam 1e-4 (sec. 6.1.2 lost a minus sign; reading 18), SGD 0.1."""
     weight_decay: Amount = 0.0
-    """L2 penalty of the optimiser (not in the paper)."""
+    """Weight decay, decoupled from the gradient under "adam" (not in the paper)."""
     schedule: Literal["constant", "step", "cosine"] = "constant"
     """Rate over time: constant; divided by 10 at each milestone; or cosine to zero after a warm-up."""
     milestones: tuple[Fraction, ...] = ()

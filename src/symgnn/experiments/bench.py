@@ -146,11 +146,10 @@ def measure(case: Case, quick: bool) -> Figures:
     forward = _flop(lambda: model.eval()(observed[:1], case.horizon))
     everything = _flop(lambda: _forward(model.eval(), observed[:1], case.horizon))
     small = forward < 1e10
+    folded = model.folded()
     with torch.inference_mode():
-        folded = model.folded()
         single = timed(lambda: folded(observed[:1], case.horizon), forward, 200 if small else 20)
         several = timed(lambda: folded(observed, case.horizon), forward * BATCH, 20 if small else 5)
-        del folded
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
 
@@ -216,7 +215,17 @@ def _cases(name: str) -> list[Case]:
 def _table(found: Sequence[Figures]) -> Table:
     table = Table(title=f"median and its ratio to the floor, FLOP / matrix-product rate (batch {BATCH} but for latency)")
     table.add_column("network")
-    for heading in ("parameters", "GFLOP a clip", "latency ms (p99)", "x floor", "clips/s", "x floor", "step ms", "x floor", "peak MB"):
+    for heading in (
+        "parameters",
+        "GFLOP a clip",
+        "latency ms (p99)",
+        "x floor",
+        "clips/s",
+        "x floor",
+        "step ms",
+        "x floor",
+        "peak MB",
+    ):
         table.add_column(heading, justify="right")
     for figures in found:
         table.add_row(

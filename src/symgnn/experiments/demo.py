@@ -86,8 +86,8 @@ def demo(folder: Path, preset: Preset, *, say: Callable[[str], None] = print, pr
         run=run.folder,
         notes=(
             "The people here are made up: a program moves a skeleton by formulas, with a build, a tempo and habits of its own "
-            "for each of 16 people, all of them on one spot as on a treadmill. The model learned from 12 of them and is judged on the 4 it never saw. The figures show "
-            "that it works; they say nothing about real recordings.",
+            "for each of 16 people, all of them on one spot as on a treadmill. The model learned from 12 of them and is judged "
+            "on the 4 it never saw. The figures show that it works; they say nothing about real recordings.",
         ),
         facts={
             "time": f"{seconds:.0f} s for everything, on {torch.get_num_threads()} CPU threads"

@@ -131,7 +131,5 @@ class Backbone(nn.Module):
             motion: the observed window in normalised units, without gaps.
         """
         actional = None if self.agim is None else self.agim(motion)
-        hidden = [
-            branch(difference(motion, order), actional) for order, branch in zip(self.orders, self.branches, strict=True)
-        ]
+        hidden = [branch(difference(motion, order), actional) for order, branch in zip(self.orders, self.branches, strict=True)]
         return torch.cat(hidden, dim=-1), actional

@@ -22,6 +22,9 @@ from symgnn.types import Output
 FORMAT = 1
 """Version of the "symgnn" entry of a checkpoint; a newer one is refused."""
 
+WEIGHTS = Path(__file__).parents[1] / "weights"
+"""Models that come with the package, each with a card in Markdown beside it."""
+
 CHANNELS = {"expmap": 3, "xyz": 3}
 """Coordinates a joint has in each space."""
 
@@ -91,10 +94,11 @@ class Card:
 class TrainedModel(nn.Module):
     """A Sym-GNN with its card: callable on windows, and it knows what its numbers mean."""
 
-    def __init__(self, network: SymGNN, card: Card):
+    def __init__(self, network: SymGNN, card: Card, *, folded: bool = False):
         super().__init__()
-        self.network = network
+        self.network = network.folded() if folded else network
         self.card = card
+        self.folded = folded
 
     @property
     def preset(self) -> Preset:
@@ -126,15 +130,28 @@ def build(preset: Preset, layout: Layout, classes: int) -> SymGNN:
     return SymGNN(preset.model, layout, observed=preset.data.observed, channels=CHANNELS[preset.data.space], classes=classes)
 
 
-def load(path: str | Path, device: torch.device | str = "cpu") -> TrainedModel:
-    """Load a checkpoint of ``symgnn train``, ready to predict (evaluation mode).
+def shipped_names() -> list[str]:
+    """Names of the trained models that come with the package."""
+    return sorted(path.stem for path in WEIGHTS.glob("*.ckpt"))
+
+
+def load(path: str | Path, device: torch.device | str = "cpu", *, folded: bool = True) -> TrainedModel:
+    """Load a checkpoint of ``symgnn train``, or a model that comes with the package by its name ("cmu"), ready to predict.
 
     Where the training kept a moving average of the weights, the average is what is loaded. Nothing but tensors and plain
     values is unpickled (``weights_only``).
 
+    Args:
+        path: file, or name of a shipped model (a file of that name goes first).
+        device: where to put it.
+        folded: fold the batch norms away for speed; the answers are the same to rounding. Without it the
+            model can be saved and trained further.
+
     Raises:
         InputError: no such file, not a checkpoint of symgnn, damaged, or from a newer version.
     """
+    if str(path) in shipped_names() and not Path(path).exists():
+        path = WEIGHTS / f"{path}.ckpt"
     content = read_checkpoint(path)
     card = Card.from_dict(content["symgnn"], str(path))
     network = build(card.preset, card.layout, len(card.class_names))
@@ -146,14 +163,17 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> TrainedModel:
         network.load_state_dict(chosen)
     except RuntimeError as error:
         raise InputError(f"{path}: its weights do not fit its preset: {' '.join(str(error).split())[:300]}") from None
-    return TrainedModel(network, card).to(device).eval()
+    return TrainedModel(network.eval(), card, folded=folded).to(device).eval()
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """The raw content of a checkpoint, checked to be one of symgnn's."""
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such file; expected a checkpoint written by `symgnn train` (RUN/last.ckpt)")
+        shipped = (
+            f", or the name of a model that comes with the package ({', '.join(names)})" if (names := shipped_names()) else ""
+        )
+        raise InputError(f"{path}: no such file; expected a checkpoint written by `symgnn train` (RUN/last.ckpt){shipped}")
     try:
         with zipfile.ZipFile(path) as archive:
             # PyTorch itself would read changed bytes as weights.
@@ -180,9 +200,12 @@ def save(path: str | Path, model: TrainedModel, *, half: bool = False) -> None:
         half: store the weights in half precision (half the size; they are read back into float32). Statistics of the data
             stay exact.
     """
-    keep = {"mean", "scale", "bone_mean", "bone_scale"}
+    if model.folded:
+        raise ValueError("a folded model cannot be saved: load it with folded=False")
+    # A half reaches from 6e-8 to 65504: too little for a variance.
+    keep = {"mean", "scale", "bone_mean", "bone_scale", "rates", "running_mean", "running_var"}
     weights = {
-        f"model.{name}": value.half() if half and value.is_floating_point() and name not in keep else value
+        f"model.{name}": value.half() if half and value.is_floating_point() and name.split(".")[-1] not in keep else value
         for name, value in model.network.state_dict().items()
     }
     write_atomically({"symgnn": model.card.to_dict(), "state_dict": weights}, path)

@@ -8,14 +8,16 @@ from symgnn.nn import JointGraphConvolution
 
 
 class PredictionHead(nn.Module):
-    """Motion-prediction head, eq. (10): from H⁽⁰⁾ = MLP([H0, H1, H2]), frame after frame,
+    """Motion-prediction head, eq. (10).
+
+    From H⁽⁰⁾ = MLP([H0, H1, H2]), frame after frame,
 
         H̃⁽ᵗ⁾   = JGC(H⁽ᵗ⁾)                               (10a)
         H⁽ᵗ⁺¹⁾ = GRU([X̂⁽ᵗ⁾, Δ¹X̂⁽ᵗ⁾, Δ²X̂⁽ᵗ⁾, ŷ], H̃⁽ᵗ⁾)      (10b)
         X̂⁽ᵗ⁺¹⁾ = X̂⁽ᵗ⁾ + f_pred(H⁽ᵗ⁺¹⁾)                    (10c)
 
-    Differences are small beside poses, and Adam moves every weight alike, so (10b) would learn to use them late. The differences
-    are therefore divided by their mean absolute value over the training data, and the displacement of (10c) is multiplied by that
+    Differences are small beside poses, and Adam moves every weight alike, so (10b) would learn to use them late. They are
+    therefore divided by their mean absolute value over the training data, and the displacement of (10c) is multiplied by that
     of Δ¹ (``rates``): a change of variables of the first and last weights, the functions are the same (reading 24).
 
     The gates' order and the use of two biases are those of ``torch.nn.GRUCell``. The last layer of f_pred starts at zero: an

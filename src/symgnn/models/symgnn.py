@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from symgnn.config import ModelConfig
 from symgnn.models.network import Features, Network
-from symgnn.nn import GraphTemporalBlock, JointGraphConvolution, fill_missing
+from symgnn.nn import GraphTemporalBlock, fill_missing
 from symgnn.skeleton import Layout, bone_graph, joint_graph
 from symgnn.types import Output
 
@@ -165,7 +165,7 @@ class SymGNN(nn.Module):
 
     @torch.no_grad()
     def folded(self) -> "SymGNN":
-        """A copy for inference, with everything folded away that does not depend on the input: batch norms and edge weights.
+        """A copy for inference, with the batch norms of the blocks folded into the convolutions before them.
 
         Its answers are those of this model in evaluation mode; it can neither be trained nor saved.
         """
@@ -173,9 +173,6 @@ class SymGNN(nn.Module):
         for module in list(copy.modules()):
             if isinstance(module, GraphTemporalBlock):
                 module.fold()
-            elif isinstance(module, JointGraphConvolution):  # also those of the prediction heads
-                outputs = len(module.bias)
-                module.absorb(module.bias.new_ones(outputs), module.bias.new_zeros(outputs))
         return copy
 
     # -- parameters ---------------------------------------------------------------------------------------------------------

@@ -69,4 +69,4 @@ class GraphTemporalBlock(nn.Module):
             folded = nn.Linear(product.in_features, product.out_features)
             folded.weight.data = product.weight.data * factor[:, None]
             folded.bias.data = shift
-            self.residual = folded
+            self.residual = folded.requires_grad_(False)

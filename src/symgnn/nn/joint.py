@@ -42,17 +42,10 @@ class JointGraphConvolution(nn.Module):
         bound = 1 / math.sqrt(inputs * graphs)
         nn.init.uniform_(self.weight, -bound, bound)
 
-    def structural(self) -> Float[Tensor, "hop joint joint"]:
-        """Ã^γ ⊙ M^γ."""
-        assert self.powers is not None
-        return self.powers if self.edges is None else self.powers * self.edges
-
     def absorb(self, factor: Float[Tensor, " outputs"], shift: Float[Tensor, " outputs"]) -> None:
-        """Fold y·factor + shift and the edge weights into the parameters; for inference only."""
+        """Fold y·factor + shift into the parameters; for inference only."""
         self.weight.data.mul_(factor[:, None])
         self.bias.data.mul_(factor).add_(shift)
-        if self.powers is not None:
-            self.powers, self.edges = self.structural().detach(), None
 
     def graphs(self, actional: Float[Tensor, "batch joint joint"] | None) -> Float[Tensor, "clips rows joint"]:
         """Rows of all graphs, joint by joint: row (i, g) holds the weights with which graph g gathers for joint i.
@@ -61,7 +54,8 @@ class JointGraphConvolution(nn.Module):
         """
         parts = []
         if self.powers is not None:
-            parts.append(self.structural().transpose(0, 1)[None])
+            assert self.edges is not None
+            parts.append((self.powers * self.edges).transpose(0, 1)[None])
         if self.actional_weight is not None:
             if actional is None:
                 raise ValueError("this graph convolution needs the actional graph of the clip")

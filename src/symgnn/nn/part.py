@@ -20,7 +20,7 @@ class PartGraphConvolution(nn.Module):
     def __init__(self, inputs: int, outputs: int, adjacency: Float[Tensor, "part part"]):
         super().__init__()
         self.register_buffer("adjacency", adjacency.clone(), persistent=False)
-        self.edges: nn.Parameter | None = nn.Parameter(torch.ones_like(adjacency))
+        self.edges = nn.Parameter(torch.ones_like(adjacency))
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
         self.bias = nn.Parameter(torch.zeros(outputs))
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
@@ -29,15 +29,12 @@ class PartGraphConvolution(nn.Module):
         self, x: Float[Tensor, "batch time part inputs"], actional: Float[Tensor, "batch joint joint"] | None = None
     ) -> Float[Tensor, "batch time part outputs"]:
         """``actional`` is not used: parts need no actional graph (sec. 4.2.1); blocks of both scales are called alike."""
-        graph = self.adjacency if self.edges is None else self.adjacency * self.edges
-        return nn.functional.linear(graph @ x, self.weight, self.bias)
+        return nn.functional.linear((self.adjacency * self.edges) @ x, self.weight, self.bias)
 
     def absorb(self, factor: Float[Tensor, " outputs"], shift: Float[Tensor, " outputs"]) -> None:
-        """Fold y·factor + shift and the edge weights into the parameters; for inference only."""
+        """Fold y·factor + shift into the parameters; for inference only."""
         self.weight.data.mul_(factor[:, None])
         self.bias.data.mul_(factor).add_(shift)
-        if self.edges is not None:
-            self.adjacency, self.edges = (self.adjacency * self.edges).detach(), None
 
 
 def joint2part(

@@ -31,10 +31,9 @@ class TemporalConvolution(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch time node inputs"]) -> Float[Tensor, "batch frames node outputs"]:
         kernel = self.weight.shape[2]
-        weight = self.weight[..., None].contiguous(memory_format=torch.channels_last)
-        y = nn.functional.conv2d(
-            x.permute(0, 3, 1, 2), weight, self.bias, stride=(self.stride, 1), padding=(kernel // 2, 0)
-        )
+        # Strides as a fresh channels_last tensor has them: with those of ``weight[..., None]`` float64 has no backward pass.
+        weight = self.weight.transpose(1, 2).unsqueeze(2).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+        y = nn.functional.conv2d(x.permute(0, 3, 1, 2), weight, self.bias, stride=(self.stride, 1), padding=(kernel // 2, 0))
         return y.permute(0, 2, 3, 1).contiguous()
 
     def absorb(self, factor: Float[Tensor, " outputs"], shift: Float[Tensor, " outputs"]) -> None:

@@ -221,7 +221,16 @@ class TrainingModule(lightning.LightningModule):
         means = dict(zip(FIGURES, every_rank.nanmean(dim=(0, 1)).tolist(), strict=True))
         rate = self.preset.training.batch * len(unread) / seconds
         shown = {name: value for name, value in means.items() if not math.isnan(value)}
-        self.log_dict({**shown, "samples_s": rate}, prog_bar=True)
+        self._record({**shown, "samples_s": rate})
+
+    def _record(self, figures: dict[str, float]) -> None:
+        """Hand figures to the progress line and the logs, with the optimiser's own count of steps.
+
+        Lightning's own count for the logs is off by one after a resume, and then misses the steps that have figures.
+        """
+        self.log_dict(figures, prog_bar=True, logger=False)
+        for logger in self.loggers:
+            logger.log_metrics(figures, step=self.global_step)
 
     def _stop(self, step: int, names: list[str], clips: Tensor) -> None:
         held = sorted({self.recording_names[clip] for clip in _gather(clips).flatten().tolist()})
@@ -240,11 +249,12 @@ class TrainingModule(lightning.LightningModule):
                 "validation_accuracy": accuracy(logits, batch.label),
                 "validation_cross_entropy": recognition_loss(logits, batch.label),
             }
-            self.log_dict(figures, prog_bar=True, batch_size=labelled, sync_dist=True)
+            self.log_dict(figures, prog_bar=True, logger=False, batch_size=labelled, sync_dist=True)
         futures = network.predict(features[:1], logits, batch.future.shape[1])
         if futures:
             loss = prediction_loss(futures[0], network.normalise(batch.future)[0])
-            self.log("validation_l1", loss, prog_bar=True, batch_size=len(batch.label), sync_dist=True)
+            size = len(batch.label)
+            self.log("validation_l1", loss, prog_bar=True, logger=False, batch_size=size, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         training = self.preset.training
@@ -297,6 +307,10 @@ class Checkpoints(lightning.Callback):
                 "before is kept. Lower training.learning_rate or set training.clip_norm"
             )
         figures = trainer.callback_metrics
+        held_out = {name: float(value) for name, value in figures.items() if name.startswith("validation_")}
+        if held_out:
+            for logger in trainer.loggers:
+                logger.log_metrics(held_out, step=pl_module.global_step)
         figure = figures.get("validation_l1", figures.get("validation_cross_entropy"))
         if figure is not None and float(figure) < pl_module.best:
             # First the one, then the other: a run killed between them finds the same best again.

@@ -97,7 +97,7 @@ class Curves(Logger):
         kept: list[dict[str, str]] = []
         if first_step and path.is_file():
             with path.open(encoding="utf-8", newline="") as file:
-                kept = [row for row in csv.DictReader(file) if int(row["step"]) < first_step]
+                kept = [row for row in csv.DictReader(file) if int(row["step"]) <= first_step]
         self._columns = ["step", "epoch", *FIGURES]
         if rank_zero_only.rank == 0:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,82 @@
+"""Ways to compute less: each changes no result (1e-5 in float32)."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from symgnn.config import ModelConfig, load_preset
+from symgnn.experiments.bench import Timing, matrix_product_rate
+from symgnn.models import SymGNN
+from symgnn.nn import FeatureNorm, JointGraphConvolution
+from symgnn.skeleton import adjacency, load_layout, normalise, powers
+
+SMALL = replace(load_preset("cmu-short").model, width=0.125)
+
+
+def trained_looking(config: ModelConfig) -> SymGNN:
+    """A model none of whose folded terms is invisible: statistics, affine parameters, edge weights and biases are random."""
+    torch.manual_seed(5)
+    model = SymGNN(config, load_layout("cmu"), observed=50, channels=3, classes=8)
+    for parameter in model.parameters():
+        parameter.data.add_(0.02 * torch.randn_like(parameter))
+    for module in model.modules():
+        if isinstance(module, FeatureNorm):
+            assert module.running_mean is not None and module.running_var is not None
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2.0)
+    model.fit_normalisation([torch.randn(40, 26, 3)])
+    return model.eval()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        SMALL,
+        replace(SMALL, bone=False, width=1.0),
+        replace(SMALL, graphs="structural"),
+        replace(SMALL, graphs="actional"),
+        replace(SMALL, scales="part"),
+        replace(SMALL, scales="joint"),
+        replace(load_preset("deep").model, width=0.125, bone=False),
+    ],
+    ids=["light", "full width", "only J-S", "only J-A", "only P", "only J", "deep"],
+)
+def test_folding(config: ModelConfig) -> None:
+    model = trained_looking(config)
+    observed = torch.randn(3, 50, 26, 3)
+    with torch.no_grad():
+        plain, folded = model(observed, 10), model.folded()(observed, 10)
+    assert plain.future is not None and folded.future is not None
+    # Relative to how far the prediction moves: folding reorders sums, and the decoder adds its rounding up over the frames.
+    moved = (plain.future - observed[:, -1:]).abs().max()
+    assert (folded.future - plain.future).abs().max() <= 1e-5 * moved.clamp(min=1.0)
+    torch.testing.assert_close(folded.logits, plain.logits, rtol=1e-5, atol=1e-5 * float(plain.logits.abs().max()))
+
+
+def test_folding_leaves_the_model_alone() -> None:
+    model = trained_looking(SMALL)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.folded()
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    left = [name for name, module in model.folded().named_modules() if isinstance(module, FeatureNorm)]
+    assert left and all(".agim." in name for name in left)  # those come after a ReLU
+
+
+@pytest.mark.parametrize("inputs", [3, 15, 16, 40], ids=lambda inputs: f"{inputs} features")
+def test_graph_convolution_clip_by_clip(inputs: int) -> None:
+    """With gradients the batch goes at once, without them clip by clip."""
+    torch.manual_seed(0)
+    layout = load_layout("cmu")
+    layer = JointGraphConvolution(inputs, 24, powers(normalise(adjacency(layout)), 3), 1.0)
+    x, actional = torch.randn(5, 7, 26, inputs), torch.rand(5, 26, 26)
+    at_once = layer(x, actional)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x, actional), at_once, rtol=1e-5, atol=1e-5)
+        one_by_one = torch.cat([layer(x[i : i + 1], actional[i : i + 1]) for i in range(5)])
+        torch.testing.assert_close(one_by_one, at_once, rtol=1e-5, atol=1e-5)
+
+
+def test_floor_is_flop_over_rate() -> None:
+    assert Timing(median=0.03, worst=0.05, floor=0.01).ratio == pytest.approx(3.0)
+    assert 1e8 < matrix_product_rate(quick=True) < 1e14  # a slower or faster machine than that is a wrong unit
