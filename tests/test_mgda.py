@@ -86,10 +86,10 @@ def test_inner_products_of_several_tensors():
     shapes = ((2, 3, 4), (5,), (1, 7))
     one = [noise(*shape, seed=number) for number, shape in enumerate(shapes)]
     two = [noise(*shape, seed=10 + number) for number, shape in enumerate(shapes)]
-    naive = [
-        math.fsum(a * b for x, y in zip(left, right, strict=True) for a, b in zip(x.flatten().tolist(), y.flatten().tolist(), strict=True))
-        for left, right in ((one, one), (one, two), (two, two))
-    ]  # fmt: skip
+    naive = []
+    for left, right in ((one, one), (one, two), (two, two)):
+        numbers = [torch.cat([tensor.flatten() for tensor in side]).tolist() for side in (left, right)]
+        naive.append(math.fsum(a * b for a, b in zip(*numbers, strict=True)))
     assert inner_products(one, two, reduce=False).tolist() == pytest.approx(naive, rel=1e-12)
 
 
@@ -311,7 +311,7 @@ def test_each_part_runs_backwards_no_more_than_it_must(weighting, passes):
     counts = {"recognition": 0, "prediction": 0, "backbone": 0}
 
     def watch(place: str, module: nn.Module) -> None:
-        def count(gradient: Tensor) -> None:
+        def count(_gradient: Tensor) -> None:
             counts[place] += 1
 
         def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:

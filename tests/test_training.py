@@ -1,5 +1,6 @@
 """Training from a store to checkpoints: that it learns, that it goes on after anything, that it says what is wrong."""
 
+import copy
 import csv
 import errno
 import math
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,12 +23,12 @@ from symgnn.config import Preset, TrainingConfig
 from symgnn.data import Store, write_store
 from symgnn.errors import InputError
 from symgnn.models import SymGNN
-from symgnn.models.checkpoint import Card, load, read_checkpoint, save
+from symgnn.models.checkpoint import build, load, read_checkpoint, save
 from symgnn.training import MotionData, TrainingModule, train, training_step
 from symgnn.training import module as training_module
 from symgnn.training.module import MovingAverage, rate_factor
 from symgnn.types import Batch
-from tiny import CLASSES, FUTURE, OBSERVED, layout, make_batch, make_model, make_preset, make_store, same, state_of
+from tiny import CLASSES, FUTURE, MODEL, OBSERVED, layout, make_batch, make_model, make_preset, make_store, same, state_of
 
 torch.set_num_threads(1)
 
@@ -39,6 +41,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def store(folder: Path) -> Store:
     return make_store(folder)
+
+
+def before_each_step(module: TrainingModule, change: Callable[[Batch], Batch]) -> None:
+    """Let the module's steps see changed batches, or do something on the way."""
+    original = module.training_step
+
+    def training_step(batch: Batch, batch_idx: int) -> None:
+        original(change(batch), batch_idx)
+
+    module.training_step = training_step
 
 
 def run(preset: Preset, store: Store, out: Path, **settings: Any) -> Path:
@@ -57,46 +69,47 @@ def whole(preset: Preset, store: Store, folder: Path) -> Path:
     return run(preset, store, folder / "whole")
 
 
-@pytest.fixture
-def card(preset: Preset) -> Card:
-    return Card(preset, layout(), CLASSES, ((0.0, 0.0, 0.0),) * 5, 25.0, "0")
-
-
 # --- learning -------------------------------------------------------------------------------------------------------------
 
 
 def test_overfits_one_batch():
     """Every clip is recognised, and the future is far closer than standing still."""
     torch.manual_seed(0)
-    model = make_model().float()
-    whole = make_batch(9)
-    batch = Batch(whole.observed.float(), whole.future.float(), torch.arange(9) % 3, whole.clip)
-    (true, _) = model.normalise(batch.future)
-    (now, _) = model.normalise(batch.observed[:, -1:])
-    still = float((true - now).abs().mean())
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in range(150):
+    model = SymGNN(replace(MODEL, bone=False), layout(), observed=OBSERVED, channels=3, classes=len(CLASSES))
+    drawn = make_batch(9)
+    batch = Batch(drawn.observed.float(), drawn.future.float(), torch.arange(9) % 3, drawn.clip)
+    model.fit_normalisation([batch.observed.flatten(0, 1)])
+    # Recognition is learned by heart within 20 steps. Its gradient then being the shorter one, (15) would weigh it by 1 and
+    # leave the backbone's features to it: the fixed weight tells whether both can be learned at once.
+    config = TrainingConfig(weighting="fixed")
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-2)
+    steps = []
+    for _ in range(120):
         optimizer.zero_grad()
-        training_step(model, batch, TrainingConfig()).surrogate.backward()
+        steps.append(training_step(model, batch, config))
+        steps[-1].surrogate.backward()
         optimizer.step()
-    step = training_step(model, batch, TrainingConfig())
-    assert step.recognition is not None and step.accuracy is not None
-    assert step.recognition < 0.05 and step.accuracy == 1
-    with torch.no_grad():
-        model.train()
-        features = model.encode(batch.observed)
-        future = model.predict(features, model.fuse(model.recognise(features)), FUTURE)[0]
-    assert float((future - true).abs().mean()) < 0.35 * still
+    first, last = steps[0], steps[-1]
+    assert first.prediction is not None and last.prediction is not None
+    still = (model.normalise(batch.future)[0] - model.normalise(batch.observed[:, -1:])[0]).abs().mean()
+    assert float(first.prediction) == pytest.approx(float(still), rel=1e-5), "an untrained head predicts that the body stands"
+    assert last.prediction < 0.35 * first.prediction
+    assert last.recognition is not None and last.recognition < 0.01 and last.accuracy == 1
 
 
-def test_one_step_by_hand(store: Store, folder: Path):
-    """A run does what the paper's loop does, written out here with PyTorch's plain Adam, and averages as it says."""
-    preset = make_preset(folder, steps=3, validate_every=3, average=0.5, clip_norm=0.3, schedule="cosine", weight_decay=0.01)
+def test_one_run_by_hand(store: Store, folder: Path):
+    """A run does what the paper's loop does, written out here with PyTorch's plain Adam, and averages as it says.
+
+    In float64: a bias before a batch norm has no gradient but rounding, which Adam in float32 turns into steps.
+    """
+    preset = make_preset(
+        folder, steps=3, validate_every=3, average=0.5, clip_norm=0.3, schedule="cosine", weight_decay=0.01, precision="64-true"
+    )
     began: list[SymGNN] = []
     batches: list[Batch] = []
 
     def keep(module: TrainingModule, data: MotionData) -> None:
-        model = training_module.build(preset, store.layout, len(CLASSES))
+        model = build(preset, store.layout, len(CLASSES)).double()
         model.load_state_dict(module.model.state_dict())
         began.append(model.train())
         data.setup("fit")
@@ -112,7 +125,7 @@ def test_one_step_by_hand(store: Store, folder: Path):
             group["lr"] = preset.training.learning_rate * 0.5 * (1 + math.cos(math.pi * number / 3))
         optimizer.zero_grad()
         training_step(model, batch, preset.training).surrogate.backward()
-        norm = math.sqrt(sum(float(p.grad.double().square().sum()) for p in model.parameters() if p.grad is not None))
+        norm = math.sqrt(sum(float(p.grad.square().sum()) for p in model.parameters() if p.grad is not None))
         assert norm > 0.3, "the clipping is at work"
         for parameter in model.parameters():
             assert parameter.grad is not None
@@ -120,13 +133,12 @@ def test_one_step_by_hand(store: Store, folder: Path):
         optimizer.step()
         decay = min(0.5, (1 + number) / (10 + number))
         for name, value in model.state_dict().items():
-            if value.is_floating_point():
-                average[name] = decay * average[name] + (1 - decay) * value
+            average[name] = decay * average[name] + (1 - decay) * value
     written = state_of(out / "last.ckpt")["state_dict"]
     for name, value in model.state_dict().items():
-        torch.testing.assert_close(written[f"model.{name}"], value, rtol=1e-4, atol=1e-6)
         if value.is_floating_point():
-            torch.testing.assert_close(written[f"average.module.{name}"], average[name], rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(written[f"model.{name}"], value, rtol=1e-5, atol=1e-8)
+            torch.testing.assert_close(written[f"average.module.{name}"], average[name], rtol=1e-5, atol=1e-8)
 
 
 def test_moving_average_of_a_short_training():
@@ -161,11 +173,11 @@ def test_validation_holds_out_whole_recordings(preset: Preset, store: Store, who
     assert last.step == 12 and best.step in (4, 8, 12)
 
 
-def test_the_validation_checkpoint_is_the_best(preset: Preset, whole: Path):
+def test_the_validation_checkpoint_is_the_best(whole: Path):
     """By the figures written down; the steps of validations are those at the ends of intervals."""
     with (whole / "logs" / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["validation_l1"]]
-    figures = {int(row["step"]) + 1: float(row["validation_l1"]) for row in rows}
+    figures = {int(row["step"]): float(row["validation_l1"]) for row in rows}
     assert list(figures) == [4, 8, 12]
     assert load(whole / "validation.ckpt").card.step == min(figures, key=lambda step: figures[step])
     assert read_checkpoint(whole / "last.ckpt")["best"] == pytest.approx(min(figures.values()), rel=1e-6)
@@ -191,29 +203,20 @@ def test_validation_figures_by_hand(preset: Preset, store: Store, whole: Path):
 
 def test_rows_are_means_of_the_steps_between(store: Store, folder: Path):
     preset = make_preset(folder, steps=20, validate_every=20, validation=0.0)
-    losses: list[float] = []
+    distances: list[float] = []
 
-    def listen(module: TrainingModule, data: MotionData) -> None:
-        original = module.training_step
+    def listen(module: TrainingModule, _data: MotionData) -> None:
+        def note(batch: Batch) -> Batch:
+            distances.append(float(training_step(copy.deepcopy(module.model), batch, preset.training).prediction or 0))
+            return batch
 
-        def step(batch: Batch, index: int) -> None:
-            before = len(module._unread)
-            original(batch, index)
-            if len(module._unread) > before:
-                losses.append(float(module._unread[-1][0][1]))
-            else:
-                losses.append(math.nan)  # read and put away within the step
+        before_each_step(module, note)
 
-        module.training_step = step
-
-    out = run(preset, store, folder / "rows", on_start=listen)
-    with (out / "logs" / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [int(row["step"]) for row in rows] == [9, 19]
-    for row, mine in zip(rows, (losses[:10], losses[10:]), strict=True):
-        last = 10 * float(row["l1"]) - sum(mine[:9])
-        assert math.isnan(mine[9]) and min(mine[:9]) / 2 < last < max(mine[:9]) * 2
-        assert float(row["samples_s"]) > 0 and 0 <= float(row["lambda"]) <= 1
+    rows = figures_of(run(preset, store, folder / "rows", on_start=listen))
+    assert [int(row["step"]) for row in rows] == [10, 20]
+    for row, mine in zip(rows, (distances[:10], distances[10:]), strict=True):
+        assert float(row["l1"]) == pytest.approx(sum(mine) / 10, rel=1e-5)
+        assert 0 <= float(row["lambda"]) <= 1 and 0 <= float(row["accuracy"]) <= 1
 
 
 # --- presets ----------------------------------------------------------------------------------------------------------------
@@ -263,9 +266,9 @@ def test_sgd(store: Store, folder: Path):
         ({}, {"precision": "64-true"}),
         ({"recognition": False}, {"average": 0.0}),
         ({"prediction": False}, {}),
-        ({"dropout": 0.3}, {"weighting": "exact", "velocity_weight": 1.0}),
+        ({"dropout": 0.3, "bone": True}, {"weighting": "exact", "velocity_weight": 1.0}),
     ],
-    ids=["bf16-mixed", "64-true", "no recognition", "no prediction", "exact, dropout, velocity"],
+    ids=["bf16-mixed", "64-true", "no recognition", "no prediction", "bone, dropout, exact, velocity"],
 )
 def test_kinds_of_training(model, training, store: Store, folder: Path, request: pytest.FixtureRequest):
     """Each trains, judges itself on held-out recordings, writes a checkpoint that predicts, and goes on from it bit-equal."""
@@ -290,15 +293,13 @@ def stop_at(preset: Preset, store: Store, out: Path, step: int) -> None:
     """A run that Ctrl-C reaches at the start of a step, as a real signal."""
     before = signal.getsignal(signal.SIGINT)
 
-    def interrupt(module: TrainingModule, data: MotionData) -> None:
-        original = module.training_step
-
-        def training_step(batch: Batch, index: int) -> None:
+    def interrupt(module: TrainingModule, _data: MotionData) -> None:
+        def press(batch: Batch) -> Batch:
             if module.global_step == step - 1:
                 signal.raise_signal(signal.SIGINT)
-            original(batch, index)
+            return batch
 
-        module.training_step = training_step
+        before_each_step(module, press)
 
     assert train(preset, store, out, progress=False, accelerator="cpu", on_start=interrupt).interrupted
     assert signal.getsignal(signal.SIGINT) is before
@@ -372,9 +373,9 @@ KILLED = """
     def slow(module, data):
         original = module.training_step
 
-        def training_step(batch, index):
+        def training_step(batch, batch_idx):
             time.sleep(0.05)
-            original(batch, index)
+            original(batch, batch_idx)
 
         module.training_step = training_step
 
@@ -456,7 +457,8 @@ def test_missing_joints(tmp_path: Path):
 
 def test_labels_that_are_not_there(tmp_path: Path):
     """Recordings without a class train the prediction; where no recording has one, accuracy is left out."""
-    clips = [(replace(clip, label=-1), make_store(tmp_path).clip_frames(k)) for k, clip in enumerate(make_store(tmp_path).clips)]
+    known = make_store(tmp_path)
+    clips = [(replace(clip, label=-1), known.clip_frames(number)) for number, clip in enumerate(known.clips)]
     store = write_store(tmp_path / "bare", clips, layout=layout(), space="xyz", unit="m", fps=25.0, class_names=CLASSES)
     out = run(make_preset(tmp_path, steps=10, validate_every=10), store, tmp_path / "run")
     training, validation = figures_of(out)
@@ -470,16 +472,14 @@ def test_loss_that_is_no_number(step: int, preset: Preset, store: Store, tmp_pat
     """It stops with the recordings of the very batch, before a checkpoint takes the damage up."""
     held: list[str] = []
 
-    def spoil(module: TrainingModule, data: MotionData) -> None:
-        original = module.training_step
+    def spoil(module: TrainingModule, _data: MotionData) -> None:
+        def change(batch: Batch) -> Batch:
+            if module.global_step != step - 1:
+                return batch
+            held.extend(sorted({store.clips[clip].recording for clip in batch.clip.tolist()}))
+            return replace(batch, future=batch.future + math.inf)
 
-        def training_step(batch: Batch, index: int) -> None:
-            if module.global_step == step - 1:
-                held.extend(sorted({store.clips[clip].recording for clip in batch.clip.tolist()}))
-                batch = replace(batch, future=batch.future + math.inf)
-            original(batch, index)
-
-        module.training_step = training_step
+        before_each_step(module, change)
 
     with pytest.raises(InputError) as caught:
         run(preset, store, tmp_path / "run", on_start=spoil)
@@ -495,15 +495,15 @@ def test_loss_that_is_no_number(step: int, preset: Preset, store: Store, tmp_pat
 def test_weights_that_are_no_numbers(preset: Preset, store: Store, tmp_path: Path):
     """The last step of an interval may break the weights while its own losses are fine."""
 
-    def spoil(module: TrainingModule, data: MotionData) -> None:
-        original = module.training_step
+    def spoil(module: TrainingModule, _data: MotionData) -> None:
+        read = module._read
 
-        def training_step(batch: Batch, index: int) -> None:
-            original(batch, index)
+        def break_after() -> None:
+            read()
             if module.global_step == 8:
                 next(module.model.parameters()).data[0] = math.nan
 
-        module.training_step = training_step
+        module._read = break_after
 
     with pytest.raises(InputError, match="step 8: the weights are not finite numbers"):
         run(preset, store, tmp_path / "run", on_start=spoil)

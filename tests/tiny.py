@@ -54,7 +54,7 @@ def layout() -> Layout:
     return layout_from_dict(BODY)
 
 
-def motion(label: int, phase: float, frames: int = 40) -> np.ndarray:
+def motion(label: int, phase: float, frames: int = 26) -> np.ndarray:
     """Joints (frames, 5, 3) around a standing pose, each class with a joint and a tempo of its own."""
     rest = np.array([[0, 1, 0], [0, 1.5, 0], [0, 2, 0], [-0.3, 0, 0], [0.3, 0, 0]])
     time = np.arange(frames)[:, None]
@@ -73,11 +73,12 @@ def make_store(folder: Path, *, gaps: float = 0.0, recordings: int = 4) -> Store
             frames = motion(label, 2 * math.pi * number / recordings)
             frames[random.random(frames.shape[:2]) < gaps] = np.nan
             clips.append((ClipRecord(label=label, recording=f"{name}_{number}", split="train"), frames))
+    folder.mkdir(exist_ok=True)
     return write_store(folder / "store", clips, layout=layout(), space="xyz", unit="m", fps=25.0, class_names=CLASSES)
 
 
 def make_preset(folder: Path, model: dict[str, Any] | None = None, **training: Any) -> Preset:
-    """The tiny preset with some fields changed; the layout's file is written beside the store."""
+    """The tiny preset, joints only, with some fields changed; the layout's file is written beside the store."""
     path = folder / "tiny.yaml"
     if not path.exists():
         path.write_text(yaml.safe_dump(BODY), encoding="utf-8")
@@ -87,7 +88,7 @@ def make_preset(folder: Path, model: dict[str, Any] | None = None, **training: A
         description="",
         protocol="recognition",
         data=DataConfig(layout=str(path), space="xyz", step=1, observed=OBSERVED, future=FUTURE),
-        model=replace(MODEL, **(model or {})),
+        model=replace(MODEL, **{"bone": False, "difference_orders": (0, 1), **(model or {})}),
         training=replace(TRAINING, **training),
     )
 

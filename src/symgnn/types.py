@@ -6,14 +6,11 @@ Axes read ``batch time joint channel`` at every public door. A *joint* is a node
 
 from dataclasses import dataclass
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 Motion = Float[Tensor, "batch time joint channel"]
 """Poses in the units of the data; NaN marks a missing joint."""
-
-Logits = Float[Tensor, "batch classes"]
-Adjacency = Float[Tensor, "batch joint joint"]
 
 
 @dataclass(frozen=True)
@@ -34,12 +31,9 @@ class Batch:
 class Output:
     """What a model answers; a field is None where the model has no such head."""
 
-    logits: Logits | None
+    logits: Float[Tensor, "batch classes"] | None
     """Class scores before the softmax."""
     future: Float[Tensor, "batch future joint channel"] | None
     """Predicted poses in the units of the data."""
     actional: Float[Tensor, "batch joint joint"] | None = None
     """Actional graph of the joint network, eq. (2): row i is the softmax over the other end."""
-
-
-Mask = Bool[Tensor, "batch time joint channel"]

@@ -24,7 +24,7 @@ from symgnn.skeleton import load_layout
 from symgnn.training import training_step
 from symgnn.types import Batch
 
-PRESETS = ("cmu-short", "cmu-long", "cmu-long-cpu", "deep")
+PRESETS = ("cmu-short", "cmu-long", "cmu-long-cpu", "demo")
 CLASSES = 8
 BATCH = 32
 

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from symgnn.nn import JointGraphConvolution
+from symgnn.nn import Dropout, JointGraphConvolution
 
 
 class PredictionHead(nn.Module):
@@ -38,9 +38,7 @@ class PredictionHead(nn.Module):
         self, inputs: int, hidden: int, channels: int, classes: int, convolution: JointGraphConvolution, dropout: float
     ):
         super().__init__()
-        self.fuse = nn.Sequential(
-            nn.Linear(inputs, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, hidden), nn.ReLU()
-        )
+        self.fuse = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), Dropout(dropout), nn.Linear(hidden, hidden), nn.ReLU())
         self.convolution = convolution
         self.register_buffer("rates", torch.ones(2))
         self.cell = nn.GRUCell(3 * channels + classes, hidden)

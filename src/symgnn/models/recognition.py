@@ -3,6 +3,8 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from symgnn.nn import Dropout
+
 
 class RecognitionHead(nn.Module):
     """Action-recognition head: H_recg = MLP([H0, H1, H2]), averaged over the joints, then one linear layer.
@@ -15,9 +17,7 @@ class RecognitionHead(nn.Module):
 
     def __init__(self, inputs: int, hidden: int, classes: int, dropout: float):
         super().__init__()
-        self.fuse = nn.Sequential(
-            nn.Linear(inputs, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, hidden), nn.ReLU()
-        )
+        self.fuse = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), Dropout(dropout), nn.Linear(hidden, hidden), nn.ReLU())
         self.classify = nn.Linear(hidden, classes)
 
     def forward(self, hidden: Float[Tensor, "batch joint feature"]) -> Float[Tensor, "batch classes"]:

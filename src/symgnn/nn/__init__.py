@@ -3,6 +3,7 @@
 from symgnn.nn.actional import ActionalGraphConvolution, ActionalGraphInference
 from symgnn.nn.blocks import GraphTemporalBlock
 from symgnn.nn.difference import difference
+from symgnn.nn.dropout import Dropout
 from symgnn.nn.joint import JointGraphConvolution
 from symgnn.nn.missing import fill_missing
 from symgnn.nn.norm import FeatureNorm
@@ -13,6 +14,7 @@ from symgnn.nn.temporal import TemporalConvolution
 __all__ = [
     "ActionalGraphConvolution",
     "ActionalGraphInference",
+    "Dropout",
     "FeatureNorm",
     "GraphTemporalBlock",
     "JointGraphConvolution",

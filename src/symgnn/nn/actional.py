@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from symgnn.nn.dropout import Dropout
 from symgnn.nn.norm import FeatureNorm
 
 
@@ -14,7 +15,7 @@ class _MLP(nn.Sequential):
 
     def __init__(self, inputs: int, hidden: int, dropout: float):
         super().__init__(
-            nn.Linear(inputs, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, hidden), nn.ReLU(), FeatureNorm(hidden)
+            nn.Linear(inputs, hidden), nn.ReLU(), Dropout(dropout), nn.Linear(hidden, hidden), nn.ReLU(), FeatureNorm(hidden)
         )
 
 
@@ -29,7 +30,7 @@ class _EdgeMLP(nn.Module):
     def __init__(self, inputs: int, hidden: int, dropout: float):
         super().__init__()
         self.first = nn.Linear(2 * inputs, hidden)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.second = nn.Linear(hidden, hidden)
         self.norm = FeatureNorm(hidden)
 

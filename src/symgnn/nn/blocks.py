@@ -3,6 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from symgnn.nn.dropout import Dropout
 from symgnn.nn.joint import JointGraphConvolution
 from symgnn.nn.norm import FeatureNorm
 from symgnn.nn.part import PartGraphConvolution
@@ -40,7 +41,7 @@ class GraphTemporalBlock(nn.Module):
         self.graph_norm: nn.Module = FeatureNorm(features)
         self.temporal = TemporalConvolution(features, outputs, kernel, stride)
         self.temporal_norm: nn.Module = FeatureNorm(outputs)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.stride = stride
         self.residual: nn.Module = (
             nn.Identity()

@@ -1,7 +1,7 @@
 """The two losses, eqs. (11) and (12), as means (reading 17)."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, distributed
 
 
@@ -9,7 +9,7 @@ def recognition_loss(logits: Float[Tensor, "batch classes"], label: Int[Tensor, 
     """Cross entropy, eq. (11): the mean over the clips that have a label (-1 has none); 0 where no clip has."""
     exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
     total = torch.nn.functional.cross_entropy(exact, label, ignore_index=-1, reduction="sum")
-    return total / _count((label >= 0).sum()).to(total.dtype)
+    return _mean(total, label >= 0)
 
 
 def prediction_loss(
@@ -22,7 +22,7 @@ def prediction_loss(
     """
     present = ~true.isnan()
     distance = torch.where(present, predicted - true.nan_to_num(0.0), 0.0).abs().sum()
-    return distance / _count(present.sum()).to(distance.dtype)
+    return _mean(distance, present)
 
 
 def velocity_loss(
@@ -39,13 +39,20 @@ def velocity_loss(
     return prediction_loss(torch.diff(predicted, dim=1, prepend=last[:, None]), torch.diff(true, dim=1, prepend=last[:, None]))
 
 
-def _count(present: Tensor) -> Tensor:
-    """What to divide by: the number present on this process, or the mean number a process where there are several.
+def number_present(present: Bool[Tensor, "..."]) -> Float[Tensor, ""]:
+    """The number of true entries on this process, or the mean number a process where there are several.
 
-    The mean of the processes' losses (and gradients) is then the loss of the global batch, also where the numbers differ.
+    Where a sum is divided by it, the mean of the processes' results (and gradients) is that of the global batch, also where the
+    numbers differ.
     """
-    count = present.double()
+    count = present.sum().double()
     if distributed.is_available() and distributed.is_initialized():
         distributed.all_reduce(count)
         count = count / distributed.get_world_size()
-    return torch.where(count > 0, count, 1.0)
+    return count
+
+
+def _mean(total: Tensor, present: Tensor) -> Tensor:
+    """``total`` over the number present; 0 where nothing is."""
+    count = number_present(present)
+    return total / torch.where(count > 0, count, 1.0).to(total.dtype)

@@ -124,6 +124,7 @@ def train(
             enable_model_summary=False,
             log_every_n_steps=min(LOG_EVERY, interval),
             num_sanity_val_steps=0,
+            limit_val_batches=None if data.validation_indices else 0,
             use_distributed_sampler=False,
         )
         on_interrupt = signal.getsignal(signal.SIGINT)

@@ -10,7 +10,7 @@ from torch import Tensor, distributed
 
 from symgnn.config import TrainingConfig
 from symgnn.models import Features, SymGNN
-from symgnn.training.losses import prediction_loss, recognition_loss, velocity_loss
+from symgnn.training.losses import number_present, prediction_loss, recognition_loss, velocity_loss
 from symgnn.training.mgda import inner_products, minimum_norm_weight
 from symgnn.types import Batch
 
@@ -102,8 +102,11 @@ def training_step(model: SymGNN, batch: Batch, config: TrainingConfig) -> Step:
 
 
 def accuracy(logits: Float[Tensor, "batch classes"], label: Tensor) -> Float[Tensor, ""]:
-    """Fraction of the clips with a label whose highest score is the true class (NaN without any)."""
-    return (logits.argmax(dim=1) == label).sum() / (label >= 0).sum()
+    """Fraction of the clips with a label whose highest score is the true class (NaN without any).
+
+    Of a process's share of a batch it is a share too: the mean over the processes is the fraction.
+    """
+    return ((logits.argmax(dim=1) == label).sum() / number_present(label >= 0)).float()
 
 
 class _Seeded(torch.autograd.Function):
