@@ -17,10 +17,10 @@ from torchjd.aggregation import MGDAWeighting
 import oracles
 from fitting import array, noise
 from symgnn.config import TrainingConfig
-from symgnn.models import SymGNN
+from symgnn.models import Branch, SymGNN
 from symgnn.training import inner_products, minimum_norm_weight, prediction_loss, recognition_loss, training_step, velocity_loss
 from symgnn.types import Batch
-from tiny import FUTURE, make_batch, make_model
+from tiny import FUTURE, heads_of, make_batch, make_model, networks_of
 
 torch.set_num_threads(1)
 
@@ -144,12 +144,13 @@ def feature_gradients(model: SymGNN, batch: Batch) -> dict[str, Tensor]:
     assert fused is not None
     labels = fused.softmax(dim=1)
     found: dict[str, list[Tensor]] = {"recognition": [], "prediction": []}
-    for network, each, true in zip(model.networks, features, model.normalise(batch.future), strict=True):
+    for network, each, true in zip(networks_of(model), features, model.normalise(batch.future), strict=True):
+        recognition, prediction = heads_of(network)
         hidden, actional = each.hidden.clone().requires_grad_(), each.actional
         z = [hidden] if actional is None else [hidden, actional := actional.clone().requires_grad_()]
         losses = {
-            "recognition": recognition_loss(network.recognition(hidden), batch.label),
-            "prediction": prediction_loss(network.prediction(hidden, actional, each.recent, labels, FUTURE), true),
+            "recognition": recognition_loss(recognition(hidden), batch.label),
+            "prediction": prediction_loss(prediction(hidden, actional, each.recent, labels, FUTURE), true),
         }
         for task, loss in losses.items():
             loss.backward()
@@ -319,10 +320,13 @@ def test_each_part_runs_backwards_no_more_than_it_must(weighting, passes):
 
         module.register_forward_hook(hook)
 
-    (network,) = model.networks
-    watch("recognition", network.recognition.fuse[0])
-    watch("prediction", network.prediction.fuse[0])
-    watch("backbone", network.backbone.branches[0].joint_blocks["1"])
+    (network,) = networks_of(model)
+    recognition, prediction = heads_of(network)
+    branch = network.backbone.branches[0]
+    assert isinstance(branch, Branch)
+    watch("recognition", recognition.fuse[0])
+    watch("prediction", prediction.fuse[0])
+    watch("backbone", branch.joint_blocks["1"])
     training_step(model, batch, TrainingConfig(weighting=weighting)).surrogate.backward()
     assert counts == {"recognition": 1, "prediction": 1, "backbone": passes}
 

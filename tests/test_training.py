@@ -160,7 +160,8 @@ def test_validation_holds_out_whole_recordings(preset: Preset, store: Store, who
     assert set(data.train_indices).isdisjoint(data.validation_indices) and data.validation_indices
     assert {store.clips[index].label for index in data.train_indices} == {0, 1, 2}
     data.setup("fit")
-    (loader,) = [data.val_dataloader()]
+    loader = data.val_dataloader()
+    assert not isinstance(loader, list)
     clips = torch.cat([batch.clip for batch in loader])
     assert set(clips.tolist()) == set(data.validation_indices)
     seen = set()
@@ -189,7 +190,9 @@ def test_validation_figures_by_hand(preset: Preset, store: Store, whole: Path):
     data = MotionData(store, preset)
     data.setup("fit")
     distances, right = [], []
-    for batch in data.val_dataloader():
+    loader = data.val_dataloader()
+    assert not isinstance(loader, list)
+    for batch in loader:
         with torch.no_grad():
             answer = network(batch.observed, FUTURE)
         assert answer.future is not None and answer.logits is not None

@@ -13,7 +13,6 @@ from symgnn.data import (
     Mirror,
     Store,
     WindowSampler,
-    motion_statistics,
     node_frames,
     open_data,
     split_recordings,
@@ -288,24 +287,22 @@ def test_split_of_chosen_clips(tmp_path: Path):
         split_recordings(store, 0.5, 0, indices=())
 
 
-# Statistics
+# Means
 
 
-def test_statistics_against_a_naive_loop(tmp_path: Path):
+def test_stored_mean_against_a_naive_loop(tmp_path: Path):
     random = np.random.default_rng(0)
     clips = []
     for number in range(4):
         frames = random.normal(50.0, 3.0, size=(20 + number, 4, 3))
         frames[random.random(frames.shape) < 0.2] = np.nan
-        frames[:, 1, 2] = 7.0  # never varies
-        frames[:, 0, 1] = 50 + 5e-5 * frames[:, 0, 1]  # varies too little
+        frames[:, 1] = np.nan  # never there
         frames[0] = 1e6  # left out
         clips.append((ClipRecord(recording=f"r{number}"), frames))
     store = store_of(tmp_path / "store", clips)
-    mean, scale = motion_statistics(store, (0, 2, 3), skip=1)
     means = stored_mean(store, (0, 2, 3), skip=1)
-    assert mean.shape == scale.shape == (3, 3) and means.shape == (4, 3)
-    for joint in range(4):
+    assert means.shape == (4, 3)
+    for joint in (0, 2, 3):
         for channel in range(3):
             values = [
                 float(row[joint, channel])
@@ -313,40 +310,13 @@ def test_statistics_against_a_naive_loop(tmp_path: Path):
                 for row in clips[index][1].astype(np.float32)[1:]
                 if not math.isnan(row[joint, channel])
             ]
-            average = math.fsum(values) / len(values)
-            assert means[joint, channel].item() == pytest.approx(average, rel=1e-6)
-            if joint < 3:
-                deviation = math.sqrt(math.fsum((value - average) ** 2 for value in values) / len(values))
-                assert mean[joint, channel].item() == pytest.approx(average, rel=1e-6)
-                assert scale[joint, channel].item() == pytest.approx(deviation if deviation >= 1e-4 else 1.0, rel=1e-6)
-    assert scale[1, 2] == 1.0 and scale[0, 1] > 1e-4
+            assert means[joint, channel].item() == pytest.approx(math.fsum(values) / len(values), rel=1e-6)
+    assert means[1].tolist() == [0, 0, 0]
 
 
-@pytest.mark.parametrize(("spread", "expected"), [(0.9e-4, 1.0), (1.1e-4, 1.1e-4)])
-def test_scale_where_nothing_varies(tmp_path: Path, spread: float, expected: float):
-    frames = np.zeros((10, 4, 3))
-    frames[::2] = 2 * spread  # two values this far apart deviate by half of it
-    _, scale = motion_statistics(store_of(tmp_path / "store", [(ClipRecord(recording="r"), frames)]), (0,))
-    np.testing.assert_allclose(scale.numpy(), expected, rtol=1e-6)
-
-
-def test_a_joint_that_is_never_there(tmp_path: Path):
-    frames = np.ones((5, 4, 3))
-    frames[:, 2:] = np.nan
-    store = store_of(tmp_path / "store", [(ClipRecord(recording="r"), frames)])
-    with pytest.raises(InputError, match="RightHand is missing in every frame"):
-        motion_statistics(store, (0,))
-    assert stored_mean(store, (0,)).tolist() == [[1, 1, 1], [1, 1, 1], [0, 0, 0], [0, 0, 0]]
-
-
-def test_statistics_of_exponential_maps_leave_out_the_root(shared_data: Path):
-    """On the real data: the 26 nodes of the protocol, columns 9-20, 27-38, 42-59, 66-80, 84-86, 93-107, 111-113."""
+def test_stored_mean_of_exponential_maps(shared_data: Path):
+    """On the real data, of every column of the files, root and unused joints as well."""
     store = open_data(shared_data / "cmu_mocap", progress=False)
     train = store.select(split="train")
-    mean, scale = motion_statistics(store, train, skip=1)
     rows = np.concatenate([store.clip_frames(index)[1:].reshape(-1, 117) for index in train]).astype(np.float64)
-    columns = [c for a, b in ((9, 20), (27, 38), (42, 59), (66, 80), (84, 86), (93, 107), (111, 113)) for c in range(a, b + 1)]
-    np.testing.assert_allclose(mean.flatten(), rows.mean(axis=0)[columns], rtol=1e-4, atol=1e-6)
-    deviation = rows.std(axis=0)[columns]
-    np.testing.assert_allclose(scale.flatten(), np.where(deviation < 1e-4, 1.0, deviation), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(stored_mean(store, train, 1).flatten(), rows.mean(axis=0), rtol=1e-4, atol=1e-6)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from symgnn.config import DataConfig, ModelConfig, Preset, TrainingConfig
 from symgnn.data import ClipRecord, Store, write_store
-from symgnn.models import SymGNN
+from symgnn.models import Network, PredictionHead, RecognitionHead, SymGNN
 from symgnn.skeleton import Layout, layout_from_dict, load_layout
 from symgnn.types import Batch
 
@@ -112,6 +112,19 @@ def make_model(seed: int = 0, **model: Any) -> SymGNN:
     frames = [torch.from_numpy(motion(label, phase)) for label in range(3) for phase in (0.0, 1.0)]
     network.fit_normalisation(frames)
     return network.train()
+
+
+def networks_of(model: SymGNN) -> list[Network]:
+    """The joint network, and the bone network where there is one."""
+    networks = [part for part in model.networks if isinstance(part, Network)]
+    assert len(networks) == len(model.networks)
+    return networks
+
+
+def heads_of(network: Network) -> tuple[RecognitionHead, PredictionHead]:
+    """Both heads of a network that has both."""
+    assert network.recognition is not None and network.prediction is not None
+    return network.recognition, network.prediction
 
 
 def make_batch(size: int = 6, seed: int = 1) -> Batch:

@@ -13,7 +13,6 @@ from symgnn.data.synthetic import MOVEMENTS as MOVEMENTS
 from symgnn.data.synthetic import make_motion as make_motion
 from symgnn.data.windows import Mirror as Mirror
 from symgnn.data.windows import WindowSampler as WindowSampler
-from symgnn.data.windows import motion_statistics as motion_statistics
 from symgnn.data.windows import node_frames as node_frames
 from symgnn.data.windows import split_recordings as split_recordings
 from symgnn.data.windows import stored_mean as stored_mean

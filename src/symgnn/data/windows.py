@@ -1,7 +1,7 @@
 """Windows of motion for training, cut on the device the frames are on."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -244,51 +244,19 @@ def split_recordings(
     return tuple(index for index in indices if index not in held), tuple(index for index in indices if index in held)
 
 
-def motion_statistics(
-    store: Store, indices: Sequence[int], skip: int = 0
-) -> tuple[Float[Tensor, "joint channel"], Float[Tensor, "joint channel"]]:
-    """Mean and scale of each coordinate of the joints in use, over all present frames of some clips.
+def stored_mean(store: Store, indices: Sequence[int], skip: int = 0) -> Float[Tensor, "stored channel"]:
+    """Mean of every stored triple, in use or not: what an angle protocol puts where a model predicts nothing.
 
-    The scale is the standard deviation (dividing by the number of frames), or 1 where that is below 1e-4: such a
-    coordinate does not vary.
+    Over the frames where it is present, in float64, a clip at a time; 0 for a triple that never is.
 
     Args:
         store: the data.
         indices: clips to learn from: training recordings only.
         skip: leading frames of each that are left out.
-
-    Raises:
-        InputError: a coordinate is never present.
     """
-    columns = list(store.layout.columns(store.space))
-    mean, deviation = _moments(store, indices, skip, columns)
-    scale = np.where(deviation < 1e-4, 1.0, deviation)
-    return torch.from_numpy(mean).float(), torch.from_numpy(scale).float()
-
-
-def stored_mean(store: Store, indices: Sequence[int], skip: int = 0) -> Float[Tensor, "stored channel"]:
-    """Mean of every stored triple, in use or not: what an angle protocol puts where a model predicts nothing."""
-    mean, _ = _moments(store, indices, skip, list(range(store.frames.shape[1])), absent=0.0)
-    return torch.from_numpy(mean).float()
-
-
-def _moments(
-    store: Store, indices: Sequence[int], skip: int, columns: list[int], absent: float | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Two passes in float64, a clip at a time: mean and standard deviation of what is present."""
-    shape = (len(columns), store.frames.shape[2])
-    count, total, squares = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-
-    def clips() -> Iterator[np.ndarray]:
-        return (store.clip_frames(index)[skip:, columns] for index in indices)
-
-    for frames in clips():
+    count, total = np.zeros(store.frames.shape[1:]), np.zeros(store.frames.shape[1:])
+    for index in indices:
+        frames = store.clip_frames(index)[skip:]
         count += (~np.isnan(frames)).sum(axis=0)
         total += np.nansum(frames, axis=0, dtype=np.float64)
-    if absent is None and not count.all():
-        joint = store.layout.stored(store.space)[columns[np.argwhere(count == 0)[0][0]]]
-        raise InputError(f"{store.path}: {joint} is missing in every frame; leave it out of the layout's joints in use")
-    mean = np.divide(total, count, where=count > 0, out=np.full(shape, 0.0 if absent is None else absent))
-    for frames in clips():
-        squares += np.nansum((frames - mean) ** 2, axis=0)
-    return mean, np.sqrt(np.divide(squares, count, where=count > 0, out=np.zeros(shape)))
+    return torch.from_numpy(total / np.maximum(count, 1)).float()

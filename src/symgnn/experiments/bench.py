@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
@@ -107,7 +108,7 @@ def bench(
         f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; "
         f"matrix products at {rate / 1e9:.0f} GFLOP/s (float32, 1024 x 1024)"
     )
-    console.print(_table(found))
+    console.print(_table(found), width=max(console.width, 104), crop=False)
     if json is not None:
         content = {
             "machine": platform.platform(),
@@ -213,26 +214,19 @@ def _cases(name: str) -> list[Case]:
 
 
 def _table(found: Sequence[Figures]) -> Table:
-    table = Table(title=f"median and its ratio to the floor, FLOP / matrix-product rate (batch {BATCH} but for latency)")
-    table.add_column("network")
-    for heading in (
-        "parameters",
-        "GFLOP a clip",
-        "latency ms (p99)",
-        "x floor",
-        "clips/s",
-        "x floor",
-        "step ms",
-        "x floor",
-        "peak MB",
-    ):
-        table.add_column(heading, justify="right")
+    table = Table(
+        title=f"batch {BATCH} but for latency; x: ratio to the floor, FLOP / matrix-product rate", box=box.SIMPLE, padding=0
+    )
+    table.add_column("network ", no_wrap=True)
+    for heading in ("M par ", "GFLOP ", "latency ms", "p99 ", "x  ", "clips/s", "x  ", "step ms", "x  ", "peak MB"):
+        table.add_column(heading, justify="right", no_wrap=True, min_width=6)
     for figures in found:
         table.add_row(
             figures.case,
-            f"{figures.parameters / 1e6:.2f} M",
+            f"{figures.parameters / 1e6:.2f}",
             f"{figures.gflop:.2f}",
-            f"{figures.single.median * 1e3:.1f} ({figures.single.worst * 1e3:.1f})",
+            f"{figures.single.median * 1e3:.1f}",
+            f"{figures.single.worst * 1e3:.1f}",
             f"{figures.single.ratio:.2f}",
             f"{figures.throughput:.0f}",
             f"{figures.batch.ratio:.2f}",

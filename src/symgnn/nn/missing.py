@@ -26,5 +26,5 @@ def fill_missing(
     left = known.gather(1, torch.where(before < 0, after, before).clamp(0, last - 1))
     right = known.gather(1, torch.where(after == last, before, after).clamp(0, last - 1))
     inside = (before >= 0) & (after < last) & (after > before)
-    share = torch.where(inside, (time - before) / (after - before).clamp(min=1), 0.0).to(motion.dtype)
+    share = torch.where(inside, (time - before).to(motion.dtype) / (after - before).clamp(min=1), 0.0)
     return torch.where(present.any(dim=1, keepdim=True), left + (right - left) * share, otherwise)
