@@ -108,7 +108,7 @@ def bench(
         f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; "
         f"matrix products at {rate / 1e9:.0f} GFLOP/s (float32, 1024 x 1024)"
     )
-    console.print(_table(found), width=max(console.width, 104), crop=False)
+    console.print(_table(found), width=max(console.width, 112), crop=False)
     if json is not None:
         content = {
             "machine": platform.platform(),
@@ -217,9 +217,9 @@ def _table(found: Sequence[Figures]) -> Table:
     table = Table(
         title=f"batch {BATCH} but for latency; x: ratio to the floor, FLOP / matrix-product rate", box=box.SIMPLE, padding=0
     )
-    table.add_column("network ", no_wrap=True)
+    table.add_column("network ", no_wrap=True, min_width=26)
     for heading in ("M par ", "GFLOP ", "latency ms", "p99 ", "x  ", "clips/s", "x  ", "step ms", "x  ", "peak MB"):
-        table.add_column(heading, justify="right", no_wrap=True, min_width=6)
+        table.add_column(heading, justify="right", no_wrap=True, min_width=8)
     for figures in found:
         table.add_row(
             figures.case,
