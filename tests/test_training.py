@@ -141,6 +141,20 @@ def test_one_run_by_hand(store: Store, folder: Path):
             torch.testing.assert_close(written[f"average.module.{name}"], average[name], rtol=1e-5, atol=1e-8)
 
 
+def test_every_interval_draws_windows_of_its_own(preset: Preset, store: Store, tmp_path: Path):
+    drawn: list[tuple[int, ...]] = []
+
+    def listen(module: TrainingModule, _data: MotionData) -> None:
+        def note(batch: Batch) -> Batch:
+            drawn.append(tuple(batch.observed[:, 0, 0, 1].mul(1e6).long().tolist()))
+            return batch
+
+        before_each_step(module, note)
+
+    run(preset, store, tmp_path / "run", on_start=listen)
+    assert len(drawn) == len(set(drawn)) == 12
+
+
 def test_moving_average_of_a_short_training():
     """Where the weights jump and stay, the average is near them long before 1/(1 - decay) steps are over."""
     model = make_model()
@@ -425,20 +439,22 @@ def test_killed_anywhere(preset: Preset, store: Store, whole: Path, folder: Path
     assert same_runs(out, whole)
 
 
-def test_validation_is_written_before_last(preset: Preset, store: Store, whole: Path, tmp_path: Path, monkeypatch):
-    """A run killed between the two has not yet noted the best figure, and finds it again."""
+def test_stopped_between_two_checkpoints(preset: Preset, store: Store, whole: Path, tmp_path: Path, monkeypatch):
+    """The best figure is noted in ``last.ckpt``, so ``validation.ckpt`` has to be there before: else it would be lost."""
+    assert load(whole / "validation.ckpt").card.step == 12, "the last interval is the best of all, or this test says nothing"
     save = torch.save
+    written: list[int] = []
 
     def fail(content: dict[str, Any], file: Any) -> None:
-        if content["global_step"] == 8 and content["symgnn"]["selection"] == "last":
+        written.append(content["global_step"])
+        if written.count(12) == 2:
             raise OSError(errno.ENOSPC, "No space left on device")
         save(content, file)
 
     monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(InputError, match=r"last\.ckpt: cannot be written: No space left on device"):
+    with pytest.raises(InputError, match=r"\.ckpt: cannot be written: No space left on device"):
         run(preset, store, tmp_path / "run")
     monkeypatch.undo()
-    assert read_checkpoint(tmp_path / "run" / "last.ckpt")["global_step"] == 4
     run(preset, store, tmp_path / "run", resume=True)
     assert same_runs(tmp_path / "run", whole)
 
