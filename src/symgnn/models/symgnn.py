@@ -79,7 +79,9 @@ class SymGNN(nn.Module):
             mean.copy_(centre.nan_to_num(0.0))
             scale.copy_(torch.where(deviation < 1e-4, 1.0, deviation.nan_to_num(1.0)))
             if self.config.scaling == "body":
-                scale.fill_(scale.mean())
+                # Over the coordinates that vary: the others' 1 is no size of anything.
+                varying = scale[deviation >= 1e-4]
+                scale.fill_(varying.mean() if len(varying) else 1.0)
         views = [self.normalise(recording[None]) for recording in recordings]
         for index, network in enumerate(self._networks()):
             if network.prediction is None:
