@@ -168,6 +168,56 @@ def test_mirror_of_image_positions_keeps_the_confidence():
     assert Mirror.of(LAYOUT, "xyc").signs.tolist() == [-1, 1, 1]
 
 
+def test_tempo_is_even_by_ratio_and_stays_inside():
+    """The values are linear in the row, so interpolated poses tell their fractional rows."""
+    windows = sampler((90, 12, 21), tempo=1.0, step=2, skip=1)
+    batch = windows.sample(4000, torch.Generator().manual_seed(0))
+    told = torch.cat([batch.observed, batch.future], dim=1)[:, :, 0, 0].double() - 1
+    recordings = (told[:, 0] // 10_000).long() - 1
+    assert torch.equal(batch.label, recordings + 5)
+    rows = (told - 10_000 * (recordings[:, None] + 1)) / 100
+    speed = (rows[:, 1] - rows[:, 0]) / 2
+    torch.testing.assert_close(rows.diff(dim=1), (2 * speed[:, None]).expand(-1, 4), rtol=0, atol=1e-4)
+    for number, length in enumerate((90, 12, 21)):
+        mine = recordings == number
+        assert rows[mine].min() >= 1 - 1e-4 and rows[mine].max() <= length - 1 + 1e-4
+        # As fast as the frames allow: 8 rows at speed 1.
+        assert speed[mine].max() <= min(2.0, (length - 2) / 8) + 1e-4
+        assert speed[mine].min() >= 0.5 - 1e-4
+    free = speed[recordings == 0].log2()
+    counts = torch.histc(free, 4, -1, 1)  # evenly between half and twice as fast
+    assert float(counts.min() / counts.max()) > 0.75
+    assert rows[recordings == 0].max() > 85 and rows[recordings == 0].min() < 5
+
+
+def test_tempo_with_reversal_ends_at_the_first_row():
+    batch = sampler((5,), tempo=0.5, time_reversal=1.0).sample(50, torch.Generator().manual_seed(1))
+    rows = torch.cat([batch.observed, batch.future], dim=1)[:, :, 0, 0]
+    assert bool((rows.diff(dim=1) < 0).all())
+
+
+@pytest.mark.parametrize("wraps", [True, False], ids=["rotations", "positions"])
+def test_tempo_does_not_interpolate_across_whole_turns(wraps: bool):
+    """Rotation vectors of 0.9π and -0.9π about one axis are a fifth of a turn apart; half way between them is neither."""
+    turns = torch.tensor([0.9, -0.9]).repeat(10) * math.pi
+    frames = torch.zeros(20, 1, 3)
+    frames[:, 0, 0] = turns
+    zero = torch.zeros(1, dtype=torch.long)
+    windows = WindowSampler(frames, zero, zero + 20, zero, observed=3, future=2, step=2, tempo=0.5, wraps=wraps)
+    found = windows.sample(200, torch.Generator().manual_seed(0)).observed[..., 0, 0].abs()
+    assert bool((found > 0.899 * math.pi).all()) is wraps
+
+
+def test_tempo_beside_missing_joints():
+    """A pose that falls on a frame is that frame's, whatever is missing beside it; between two, both are needed."""
+    frames = torch.arange(9.0).view(9, 1, 1).repeat(1, 1, 3)
+    frames[3] = math.nan
+    zero = torch.zeros(1, dtype=torch.long)
+    windows = WindowSampler(frames, zero, zero + 9, zero, observed=3, future=2, step=2, tempo=0.5)
+    cut = windows._between(zero[:, None], torch.tensor([[2.0, 2.5, 3.0, 3.5, 4.0, 4.25]], dtype=torch.float64))[0, :, 0, 0]
+    np.testing.assert_array_equal(cut, [2, math.nan, math.nan, math.nan, 4, 4.25])
+
+
 def test_missing_joints_stay_missing():
     windows = sampler()
     windows._frames[4, 2, 1] = math.nan

@@ -174,6 +174,8 @@ class TrainingConfig:
     """Probability that a training window is played backwards (not in the paper)."""
     mirror: Fraction = 0.0
     """Probability that a training window is mirrored left to right (not in the paper)."""
+    tempo: Amount = 0.0
+    """Training windows are played up to 1 + tempo times as fast or as slow, at random (not in the paper)."""
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the exponential moving average of the weights that is reported (0: the weights themselves, as in the paper).
     It rises to this value as (1 + step) / (10 + step)."""

@@ -56,10 +56,13 @@ class WindowSampler:
         skip: leading frames of each recording that are left out (1 on CMU: the release's T-pose).
         time_reversal: probability that a window is played backwards, its last future frame first.
         mirror: probability that a window is mirrored.
+        tempo: windows are played up to 1 + tempo times as fast or as slow, as far as the recording goes; evenly by ratio.
+            Poses between two frames are interpolated.
         reflection: how to mirror; needed where ``mirror`` is positive.
         clips: what ``Batch.clip`` calls each recording; by default its position here.
         names: what messages call each recording.
         frame_labels: class of each frame; a window then has that of its current (last observed) frame.
+        wraps: whether poses are rotations, which may jump by whole turns (``tempo`` does not interpolate across).
 
     Raises:
         InputError: no recording is as long as a window. Shorter ones among others are left out, with a warning, and
@@ -79,18 +82,20 @@ class WindowSampler:
         skip: int = 0,
         time_reversal: float = 0.0,
         mirror: float = 0.0,
+        tempo: float = 0.0,
         reflection: Mirror | None = None,
         clips: Int[Tensor, " recording"] | None = None,
         names: Sequence[str] | None = None,
         frame_labels: Int[Tensor, " total"] | None = None,
+        wraps: bool = False,
     ):
-        if min(observed, step) < 1 or min(future, skip) < 0:
-            raise ValueError("expected observed >= 1, step >= 1, future >= 0, skip >= 0")
+        if min(observed, step) < 1 or min(future, skip, tempo) < 0:
+            raise ValueError("expected observed >= 1, step >= 1, future >= 0, skip >= 0, tempo >= 0")
         if mirror > 0 and reflection is None:
             raise ValueError("mirror > 0 needs a reflection")
         device = frames.device
         self.observed, self.future, self.step = observed, future, step
-        self.time_reversal, self.mirror, self._reflection = time_reversal, mirror, reflection
+        self.time_reversal, self.mirror, self.tempo, self._reflection = time_reversal, mirror, tempo, reflection
         span = (observed + future - 1) * step + 1
         counts = lengths.cpu() - skip - span + 1
         fits = counts > 0
@@ -106,7 +111,7 @@ class WindowSampler:
         if self.left_out:
             _logger.warning("left out, shorter than a window (%s): %s", needed, ", ".join(self.left_out))
         keep = fits.to(device)
-        self._frames = frames
+        self._frames, self._wraps = frames, wraps
         self._starts = starts.to(device).long()[keep] + skip
         self._counts = counts.to(device)[keep]
         self._labels = labels.to(device).long()[keep]
@@ -126,6 +131,7 @@ class WindowSampler:
         skip: int = 0,
         time_reversal: float = 0.0,
         mirror: float = 0.0,
+        tempo: float = 0.0,
         device: torch.device | str = "cpu",
     ) -> "WindowSampler":
         """Load some clips of a store, joints in use only, onto a device; the arguments are those of the class."""
@@ -144,12 +150,14 @@ class WindowSampler:
             skip=skip,
             time_reversal=time_reversal,
             mirror=mirror,
+            tempo=tempo,
             reflection=Mirror.of(store.layout, store.space, device) if mirror > 0 else None,
             clips=torch.tensor(list(indices)),
             names=[clip.recording for clip in clips],
             frame_labels=None
             if store.labels is None
             else torch.cat([torch.tensor(store.labels[clip.start : clip.start + clip.length]) for clip in clips]),
+            wraps=store.space == "expmap",
         )
 
     def __len__(self) -> int:
@@ -169,10 +177,19 @@ class WindowSampler:
             generator: source of all randomness, on whichever device; the same numbers are drawn whatever the probabilities.
         """
         device = torch.device("cpu") if generator is None else generator.device
-        draws = torch.rand(4, batch, generator=generator, device=device, dtype=torch.float64).to(self._frames.device)
+        # The fifth row only where it is used, so that trainings without it see the windows they always saw.
+        rows = 5 if self.tempo > 0 else 4
+        draws = torch.rand(rows, batch, generator=generator, device=device, dtype=torch.float64).to(self._frames.device)
         recording = (draws[0] * len(self._counts)).long()
-        start = (draws[1] * self._counts[recording]).long()
-        return self._cut(recording, start, draws[2] < self.time_reversal, draws[3] < self.mirror)
+        backwards, mirrored = draws[2] < self.time_reversal, draws[3] < self.mirror
+        if self.tempo == 0:
+            start = (draws[1] * self._counts[recording]).long()
+            return self._cut(recording, start, backwards, mirrored)
+        steps = self.observed + self.future - 1
+        last = (self._counts[recording] - 1 + steps * self.step).double()
+        speed = torch.minimum((1 + self.tempo) ** (2 * draws[4] - 1), last / (steps * self.step))
+        start = draws[1] * (last - steps * self.step * speed)
+        return self._cut(recording, start, backwards, mirrored, speed)
 
     def spread(self, windows: int) -> Batch:
         """The same windows at every call, for validation: up to ``windows`` of each recording, evenly spaced, as they are."""
@@ -185,18 +202,44 @@ class WindowSampler:
         no = torch.zeros_like(recording, dtype=torch.bool)
         return self._cut(recording, start, no, no)
 
-    def _cut(self, recording: Tensor, start: Tensor, backwards: Tensor, mirrored: Tensor) -> Batch:
-        rows = (self._starts[recording] + start)[:, None] + self._offsets
+    def _cut(self, recording: Tensor, start: Tensor, backwards: Tensor, mirrored: Tensor, speed: Tensor | None = None) -> Batch:
+        offsets = self._offsets if speed is None else self._offsets * speed[:, None]
+        rows = start[:, None] + offsets
+        if speed is not None:
+            # Rounding must not reach for the frame after a recording's last.
+            rows = rows.minimum((self._counts[recording] - 1 + self._offsets[-1])[:, None].double())
         if self.time_reversal > 0:
             rows = torch.where(backwards[:, None], rows.flip(1), rows)
-        # One index_select of whole poses is two to three times as fast as indexing with a matrix of rows.
-        motion = self._frames.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+        first = self._starts[recording][:, None]
+        motion = self._poses(first + rows) if speed is None else self._between(first, rows)
         if self.mirror > 0 and self._reflection is not None:
             motion = torch.where(mirrored[:, None, None, None], self._reflection(motion), motion)
-        label = self._labels[recording] if self._frame_labels is None else self._frame_labels[rows[:, self.observed - 1]]
+        label = self._labels[recording]
+        if self._frame_labels is not None:
+            label = self._frame_labels[first[:, 0] + rows[:, self.observed - 1].round().long()]
         return Batch(
             observed=motion[:, : self.observed], future=motion[:, self.observed :], label=label, clip=self._clips[recording]
         )
+
+    def _poses(self, rows: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time joint channel"]:
+        # One index_select of whole poses is two to three times as fast as indexing with a matrix of rows.
+        return self._frames.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+
+    def _between(
+        self, first: Int[Tensor, "batch 1"], rows: Float[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch time joint channel"]:
+        """Poses at fractional rows, counted from ``first``: linear between two frames.
+
+        A coordinate that moves further between two frames than half a turn is taken from the nearer frame: exponential maps
+        jump by 2π now and then, and what lies between means nothing.
+        """
+        below = rows.floor()
+        share = (rows - below).to(self._frames.dtype)[..., None, None]
+        before, after = self._poses(first + below.long()), self._poses(first + rows.ceil().long())
+        jumps = self._wraps & ((after - before).abs().amax(dim=-1, keepdim=True) > torch.pi)
+        blend = torch.where(jumps, share.round(), share)
+        # Not torch.lerp: a frame with a missing joint beside it would be lost with it.
+        return torch.where(blend == 0, before, torch.where(blend == 1, after, before + blend * (after - before)))
 
 
 def node_frames(store: Store, indices: Sequence[int]) -> Float[np.ndarray, "total joint channel"]:

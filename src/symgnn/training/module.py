@@ -59,6 +59,7 @@ class MotionData(lightning.LightningDataModule):
             skip=data.skip,
             time_reversal=training.time_reversal if augmented else 0.0,
             mirror=training.mirror if augmented else 0.0,
+            tempo=training.tempo if augmented else 0.0,
             device=self._device(),
         )
 
