@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from symgnn.nn import Scales
 from symgnn.skeleton import (
     Layout,
     adjacency,
@@ -18,7 +19,6 @@ from symgnn.skeleton import (
     load_layout,
     normalise,
     part_adjacency,
-    part_assignment,
     part_membership,
     powers,
 )
@@ -85,7 +85,6 @@ def test_three_joints_by_hand():
     check(first, step)
     check(second, [[5 / 12, 5 / 12, 1 / 6], [5 / 18, 4 / 9, 5 / 18], [1 / 6, 5 / 12, 5 / 12]])
     check(part_membership(ARM), [[1, 0, 0], [0, 1, 1]])
-    check(part_assignment(ARM), [[1, 0, 0], [0, 1 / 2, 1 / 2]])
     check(part_adjacency(ARM), [[1, 1], [1, 1]])
     check(bones(ARM), [[-1, 1, 0], [0, -1, 1]])
     check(bone_adjacency(ARM), [[1, 1], [1, 1]])
@@ -159,12 +158,12 @@ def test_bones_against_loops(tree):
 def test_parts_of_joints_and_bones_against_loops(tree):
     layout = body(*tree)
     features = torch.randn(layout.num_nodes, 2, generator=torch.Generator().manual_seed(0))
-    pooled = part_assignment(layout) @ features
+    pooled = Scales(part_membership(layout)).joint2part(features)
     part_of = {}
     for part, members in enumerate(layout.parts.values()):
         torch.testing.assert_close(pooled[part], torch.stack([features[node] for node in members]).mean(dim=0))
         part_of.update(dict.fromkeys(members, part))
-    copied = part_membership(layout).T @ pooled
+    copied = Scales(part_membership(layout)).part2joint(pooled)
     for node in range(layout.num_nodes):
         torch.testing.assert_close(copied[node], pooled[part_of[node]])
     linked = torch.eye(len(layout.parts))

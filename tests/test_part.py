@@ -7,11 +7,12 @@ from torch import Tensor
 
 import oracles
 from fitting import array, close, gradients_agree, noise, part_convolution, permutation, randomise, relabel, tree
-from symgnn.nn import PartGraphConvolution, joint2part, part2joint
+from symgnn.nn import PartGraphConvolution, Scales
 from symgnn.skeleton import normalise
 
 # Five joints in three parts of two, one and two joints, not in order.
 MEMBERSHIP = torch.tensor([[1, 0, 0, 1, 0], [0, 0, 1, 0, 0], [0, 1, 0, 0, 1]], dtype=torch.float64)
+SCALES = Scales(MEMBERSHIP)
 
 
 def module(inputs: int, outputs: int, parts: int = 5) -> PartGraphConvolution:
@@ -72,38 +73,38 @@ def test_gradients():
 
 def test_pooling_and_matching_by_hand():
     """Joints 0 and 3 are part 0, joint 2 part 1, joints 1 and 4 part 2."""
-    assert torch.equal(joint2part(column(1, 2, 4, 8, 16), MEMBERSHIP), column(4.5, 4, 9))
-    assert torch.equal(part2joint(column(10, 20, 30), MEMBERSHIP), column(10, 30, 20, 10, 30))
+    assert torch.equal(SCALES.joint2part(column(1, 2, 4, 8, 16)), column(4.5, 4, 9))
+    assert torch.equal(SCALES.part2joint(column(10, 20, 30)), column(10, 30, 20, 10, 30))
 
 
 def test_pooling_and_matching_agree_with_the_oracle():
     joints, parts = noise(2, 4, 5, 3), noise(2, 4, 3, 6)
-    close(joint2part(joints, MEMBERSHIP), oracles.joint2part(array(joints), array(MEMBERSHIP)))
-    close(part2joint(parts, MEMBERSHIP), oracles.part2joint(array(parts), array(MEMBERSHIP)))
+    close(SCALES.joint2part(joints), oracles.joint2part(array(joints), array(MEMBERSHIP)))
+    close(SCALES.part2joint(parts), oracles.part2joint(array(parts), array(MEMBERSHIP)))
 
 
 def test_pooling_undoes_matching():
     parts = noise(2, 4, 3, 6)
-    close(joint2part(part2joint(parts, MEMBERSHIP), MEMBERSHIP), array(parts))
+    close(SCALES.joint2part(SCALES.part2joint(parts)), array(parts))
 
 
 def test_pooling_and_matching_move_with_the_joints():
     order = permutation(5)
     joints, parts = noise(2, 4, 5, 3), noise(2, 4, 3, 6)
-    close(joint2part(joints[:, :, order], MEMBERSHIP[:, order]), array(joint2part(joints, MEMBERSHIP)))
-    close(part2joint(parts, MEMBERSHIP[:, order]), array(part2joint(parts, MEMBERSHIP)[:, :, order]))
+    close(Scales(MEMBERSHIP[:, order]).joint2part(joints[:, :, order]), array(SCALES.joint2part(joints)))
+    close(Scales(MEMBERSHIP[:, order]).part2joint(parts), array(SCALES.part2joint(parts)[:, :, order]))
 
 
 def test_pooling_and_matching_gradients():
     joints, parts = noise(1, 2, 5, 2).requires_grad_(), noise(1, 2, 3, 2).requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: joint2part(x, MEMBERSHIP), joints)
-    assert torch.autograd.gradcheck(lambda x: part2joint(x, MEMBERSHIP), parts)
+    assert torch.autograd.gradcheck(SCALES.joint2part, joints)
+    assert torch.autograd.gradcheck(SCALES.part2joint, parts)
 
 
 def test_matching_is_the_pooling_turned_round_up_to_the_size_of_a_part():
     """<joint2part(x), y> = <x, part2joint(y / size)>: average and copy use one and the same membership."""
     joints, parts = noise(1, 2, 5, 3), noise(1, 2, 3, 3)
     size = MEMBERSHIP.sum(dim=1)[:, None]
-    left = float((joint2part(joints, MEMBERSHIP) * parts).sum())
-    right = float((joints * part2joint(parts / size, MEMBERSHIP)).sum())
+    left = float((SCALES.joint2part(joints) * parts).sum())
+    right = float((joints * SCALES.part2joint(parts / size)).sum())
     np.testing.assert_allclose(left, right, rtol=1e-12)

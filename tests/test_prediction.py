@@ -89,6 +89,30 @@ def test_agrees_with_the_oracle(hop, actional_weight, classes, horizon):
     close(head(hidden, actional, recent, labels, horizon), expected)
 
 
+def test_rates_are_a_change_of_variables():
+    """Reading 24: differences over their size go in, the size of a velocity comes out; (10) itself has no such numbers."""
+    head, (first, second) = module(), (0.25, 0.0625)
+    head.rates.copy_(torch.tensor([first, second]))
+    hidden, recent, actional = noise(2, NODES, INPUTS), noise(2, 3, NODES, CHANNELS, seed=9), directed_graphs(2, NODES)
+    labels = labels_for(2)
+    inner, last = linears(head.displace)
+    cell = gru(head)
+    columns = cell.weight_input.copy()
+    columns[:, CHANNELS : 2 * CHANNELS] /= first
+    columns[:, 2 * CHANNELS : 3 * CHANNELS] /= second
+    expected = oracles.prediction(
+        array(hidden),
+        array(recent),
+        array(labels),
+        4,
+        fuse=mlp(head.fuse),
+        graph=joint_convolution(head.convolution, actional),
+        gru=replace(cell, weight_input=columns),
+        output=(inner, oracles.Linear(first * last.weight, first * last.bias)),
+    )
+    close(head(hidden, actional, recent, labels, 4), expected)
+
+
 def test_horizon_is_free():
     """A long prediction begins with the short one."""
     head, hidden, recent = module(), noise(2, NODES, INPUTS), noise(2, 3, NODES, CHANNELS)

@@ -1,5 +1,6 @@
 """Ways to compute less: each changes no result (1e-5 in float32)."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -42,9 +43,11 @@ def trained_looking(config: ModelConfig) -> SymGNN:
     ],
     ids=["light", "full width", "only J-S", "only J-A", "only P", "only J", "deep"],
 )
-def test_folding(config: ModelConfig) -> None:
+@pytest.mark.parametrize("clips", [1, 3])
+def test_folding(config: ModelConfig, clips: int) -> None:
+    """One clip alone goes through packed weights, several through the plain ones."""
     model = trained_looking(config)
-    observed = torch.randn(3, 50, 26, 3)
+    observed = torch.randn(clips, 50, 26, 3)
     with torch.no_grad():
         plain, folded = model(observed, 10), model.folded()(observed, 10)
     assert plain.future is not None and folded.future is not None
@@ -63,18 +66,33 @@ def test_folding_leaves_the_model_alone() -> None:
     assert left and all(".agim." in name for name in left)  # those come after a ReLU
 
 
+def test_folded_models_are_copied_and_answer_twice() -> None:
+    model = trained_looking(SMALL).folded()
+    observed = torch.randn(1, 50, 26, 3)
+    with torch.no_grad():
+        first = model(observed, 4).logits
+        assert torch.equal(model(observed, 4).logits, first)
+        assert torch.equal(deepcopy(model)(observed, 4).logits, first)
+
+
 @pytest.mark.parametrize("inputs", [3, 15, 16, 40], ids=lambda inputs: f"{inputs} features")
-def test_graph_convolution_clip_by_clip(inputs: int) -> None:
-    """With gradients the batch goes at once, without them clip by clip."""
+@pytest.mark.parametrize("graphs", ["both", "structural", "actional"])
+def test_graph_convolution_clip_by_clip(inputs: int, graphs: str) -> None:
+    """In training the batch goes at once, in a folded network clip by clip."""
     torch.manual_seed(0)
     layout = load_layout("cmu")
-    layer = JointGraphConvolution(inputs, 24, powers(normalise(adjacency(layout)), 3), 1.0)
-    x, actional = torch.randn(5, 7, 26, inputs), torch.rand(5, 26, 26)
-    at_once = layer(x, actional)
+    structural = None if graphs == "actional" else powers(normalise(adjacency(layout)), 3)
+    layer = JointGraphConvolution(inputs, 24, structural, None if graphs == "structural" else 0.7)
+    layer.bias.data.normal_()
+    x = torch.randn(5, 7, 26, inputs)
+    actional = None if graphs == "structural" else torch.rand(5, 26, 26)
+    factor, shift = torch.rand(24), torch.randn(24)
     with torch.no_grad():
-        torch.testing.assert_close(layer(x, actional), at_once, rtol=1e-5, atol=1e-5)
-        one_by_one = torch.cat([layer(x[i : i + 1], actional[i : i + 1]) for i in range(5)])
-        torch.testing.assert_close(one_by_one, at_once, rtol=1e-5, atol=1e-5)
+        expected = layer(x, actional) * factor + shift
+        folded = layer.folded(factor, shift)
+        torch.testing.assert_close(folded(x, actional), expected, rtol=1e-5, atol=1e-5)
+        one_by_one = [folded(x[i : i + 1], None if actional is None else actional[i : i + 1]) for i in range(5)]
+        torch.testing.assert_close(torch.cat(one_by_one), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_floor_is_flop_over_rate() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from symgnn.nn import difference, joint2part
+from symgnn.nn import difference, fill_missing
 from symgnn.types import Batch
 
 
@@ -18,8 +18,8 @@ def test_a_wrong_number_of_axes_raises():
 
 
 def test_an_axis_of_two_sizes_raises():
-    with pytest.raises(TypeCheckError, match="part joint"):
-        joint2part(torch.zeros(2, 7, 5, 3), membership=torch.ones(2, 6))
+    with pytest.raises(TypeCheckError, match="joint channel"):
+        fill_missing(torch.zeros(2, 7, 5, 3), otherwise=torch.ones(6, 3))
 
 
 def test_a_wrong_kind_of_number_raises():

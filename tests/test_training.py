@@ -282,10 +282,18 @@ def test_sgd(store: Store, folder: Path):
         ({}, {"precision": "bf16-mixed"}),
         ({}, {"precision": "64-true"}),
         ({"recognition": False}, {"average": 0.0}),
+        ({"recognition": False, "graphs": "structural"}, {"precision": "bf16-mixed"}),
         ({"prediction": False}, {}),
         ({"dropout": 0.3, "bone": True}, {"weighting": "exact", "velocity_weight": 1.0}),
     ],
-    ids=["bf16-mixed", "64-true", "no recognition", "no prediction", "bone, dropout, exact, velocity"],
+    ids=[
+        "bf16-mixed",
+        "64-true",
+        "no recognition",
+        "no recognition in bf16",
+        "no prediction",
+        "bone, dropout, exact, velocity",
+    ],
 )
 def test_kinds_of_training(model, training, store: Store, folder: Path, request: pytest.FixtureRequest):
     """Each trains, judges itself on held-out recordings, writes a checkpoint that predicts, and goes on from it bit-equal."""

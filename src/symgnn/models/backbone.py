@@ -10,9 +10,8 @@ from symgnn.nn import (
     GraphTemporalBlock,
     JointGraphConvolution,
     PartGraphConvolution,
+    Scales,
     difference,
-    joint2part,
-    part2joint,
 )
 from symgnn.skeleton import Graph, normalise, powers
 
@@ -45,15 +44,13 @@ class Branch(nn.Module):
     added to their joints' and the time axis is averaged away.
     """
 
-    membership: Tensor
-
     def __init__(self, config: ModelConfig, graph: Graph, channels: int):
         super().__init__()
         lengths = {len(config.graph_channels), len(config.channels), len(config.strides), len(config.kernels)}
         if len(lengths) != 1:
             raise ValueError("graph_channels, channels, strides and kernels of a preset must have one entry a block each")
         self.fuse_after = config.fuse_after if config.scales == "both" else ()
-        self.register_buffer("membership", graph.parts.clone(), persistent=False)
+        self.scales = Scales(graph.parts)
         part_graph = normalise(graph.part_adjacency)
         self.joint_blocks = nn.ModuleDict()
         self.part_blocks = nn.ModuleDict()
@@ -79,7 +76,7 @@ class Branch(nn.Module):
         if self.joint_blocks:
             joints = self.joint_blocks["1"](x, actional)
         if self.part_blocks:
-            parts = joint2part(x if joints is None else joints, self.membership)
+            parts = self.scales.joint2part(x if joints is None else joints)
         for number in list(self.joint_blocks or self.part_blocks)[1 if self.joint_blocks else 0 :]:
             if joints is not None:
                 joints = self.joint_blocks[number](joints, actional)
@@ -88,13 +85,13 @@ class Branch(nn.Module):
             if int(number) in self.fuse_after:
                 assert joints is not None and parts is not None
                 joints, parts = (
-                    torch.cat((joints, part2joint(parts, self.membership)), dim=-1),
-                    torch.cat((parts, joint2part(joints, self.membership)), dim=-1),
+                    torch.cat((joints, self.scales.part2joint(parts)), dim=-1),
+                    torch.cat((parts, self.scales.joint2part(joints)), dim=-1),
                 )
         # Averaging over time first gives the same sum with fewer numbers to copy.
         pooled = [] if joints is None else [joints.mean(dim=1)]
         if parts is not None:
-            pooled.append(part2joint(parts.mean(dim=1), self.membership))
+            pooled.append(self.scales.part2joint(parts.mean(dim=1)))
         return pooled[0] if len(pooled) == 1 else pooled[0] + pooled[1]
 
 

@@ -65,21 +65,28 @@ class PredictionHead(nn.Module):
             soft_labels: ŷ, probabilities; None for a network without recognition.
         """
         channels = recent.shape[-1]
-        weight, bias = self.cell.weight_ih, self.cell.bias_ih
+        rows, mixing = self.convolution.prepare(actional)
+        # The rates go into the weights, once for all frames.
+        per_rate = torch.cat((torch.ones_like(self.rates[:1]), 1 / self.rates)).repeat_interleave(channels)
+        of_motion, of_labels = self.cell.weight_ih.split((3 * channels, self.cell.input_size - 3 * channels), dim=1)
+        of_motion, bias = of_motion * per_rate, self.cell.bias_ih
         if soft_labels is not None:
-            bias = nn.functional.linear(soft_labels, weight[:, 3 * channels :], bias)[:, None]
-        graphs = self.convolution.graphs(actional)
+            bias = nn.functional.linear(soft_labels, of_labels, bias)[:, None]
+        first, _, last = self.displace
+        assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
+        step, drift = last.weight * self.rates[0], last.bias * self.rates[0]
+
         state = self.fuse(hidden)
         before, pose = recent[:, -2], recent[:, -1]
         velocity, last_velocity = pose - before, before - recent[:, -3]
-        first, second = self.rates
         frames = []
         for _ in range(horizon):
-            mixed = self.convolution.mix(state[:, None], graphs)[:, 0]
-            motion = torch.cat((pose, velocity / first, (velocity - last_velocity) / second), dim=-1)
-            gates = nn.functional.linear(motion, weight[:, : 3 * channels]) + bias
+            mixed = self.convolution.mix(state, rows, mixing)
+            motion = torch.cat((pose, velocity, velocity - last_velocity), dim=-1)
+            gates = nn.functional.linear(motion, of_motion) + bias
             state = self._gru(gates, nn.functional.linear(mixed, self.cell.weight_hh, self.cell.bias_hh), mixed)
-            last_velocity, velocity = velocity, first * self.displace(state)
+            last_velocity = velocity
+            velocity = nn.functional.linear(nn.functional.linear(state, first.weight, first.bias).relu_(), step, drift)
             pose = pose + velocity
             frames.append(pose)
         return torch.stack(frames, dim=1)
@@ -92,6 +99,10 @@ class PredictionHead(nn.Module):
     ) -> Float[Tensor, "batch joint hidden"]:
         """One step of a gated recurrent unit from the two halves of its gates, ordered reset, update, new."""
         size = state.shape[-1]
-        reset, update = (inputs[..., : 2 * size] + hiddens[..., : 2 * size]).sigmoid().chunk(2, dim=-1)
-        new = torch.addcmul(inputs[..., 2 * size :], reset, hiddens[..., 2 * size :]).tanh()
-        return torch.lerp(new, state, update)
+        # Split, not sliced: backwards that is one concatenation, in place of zeros and a copy for every slice.
+        gates, candidate = inputs.split((2 * size, size), dim=-1)
+        own_gates, own_candidate = hiddens.split((2 * size, size), dim=-1)
+        reset, update = (gates + own_gates).sigmoid().chunk(2, dim=-1)
+        new = torch.addcmul(candidate, reset, own_candidate).tanh()
+        # Under mixed precision the two halves of the gates differ in type, as ŷ enters or not.
+        return torch.lerp(new, state.to(new.dtype), update.to(new.dtype))

@@ -4,10 +4,11 @@ from symgnn.nn.actional import ActionalGraphConvolution, ActionalGraphInference
 from symgnn.nn.blocks import GraphTemporalBlock
 from symgnn.nn.difference import difference
 from symgnn.nn.dropout import Dropout
+from symgnn.nn.folded import FoldedBlock, FoldedGraphConvolution
 from symgnn.nn.joint import JointGraphConvolution
 from symgnn.nn.missing import fill_missing
 from symgnn.nn.norm import FeatureNorm
-from symgnn.nn.part import PartGraphConvolution, joint2part, part2joint
+from symgnn.nn.part import PartGraphConvolution, Scales
 from symgnn.nn.structural import StructuralGraphConvolution
 from symgnn.nn.temporal import TemporalConvolution
 
@@ -16,13 +17,14 @@ __all__ = [
     "ActionalGraphInference",
     "Dropout",
     "FeatureNorm",
+    "FoldedBlock",
+    "FoldedGraphConvolution",
     "GraphTemporalBlock",
     "JointGraphConvolution",
     "PartGraphConvolution",
+    "Scales",
     "StructuralGraphConvolution",
     "TemporalConvolution",
     "difference",
     "fill_missing",
-    "joint2part",
-    "part2joint",
 ]

@@ -4,6 +4,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from symgnn.nn.dropout import Dropout
+from symgnn.nn.folded import FoldedBlock
 from symgnn.nn.joint import JointGraphConvolution
 from symgnn.nn.norm import FeatureNorm
 from symgnn.nn.part import PartGraphConvolution
@@ -38,9 +39,9 @@ class GraphTemporalBlock(nn.Module):
     ):
         super().__init__()
         self.graph = graph
-        self.graph_norm: nn.Module = FeatureNorm(features)
+        self.graph_norm = FeatureNorm(features)
         self.temporal = TemporalConvolution(features, outputs, kernel, stride)
-        self.temporal_norm: nn.Module = FeatureNorm(outputs)
+        self.temporal_norm = FeatureNorm(outputs)
         self.dropout = Dropout(dropout)
         self.stride = stride
         self.residual: nn.Module = (
@@ -57,17 +58,19 @@ class GraphTemporalBlock(nn.Module):
         y = self.dropout(self.temporal_norm(self.temporal(y)))
         return (y + self.residual(x[:, :: self.stride])).relu_()
 
-    def fold(self) -> None:
-        """Fold the batch norms into the convolutions before them; for inference only, there is no way back."""
-        for norm, convolution in ((self.graph_norm, self.graph), (self.temporal_norm, self.temporal)):
-            if isinstance(norm, FeatureNorm):
-                convolution.absorb(*norm.as_affine())
-        self.graph_norm = self.temporal_norm = nn.Identity()
+    def folded(self) -> FoldedBlock:
+        """For inference: this block with its batch norms folded into the convolutions before them."""
+        factor, shift = self.temporal_norm.as_affine()
+        residual = None
         if isinstance(self.residual, nn.Sequential):
             product, norm = self.residual
             assert isinstance(product, nn.Linear) and isinstance(norm, FeatureNorm)
-            factor, shift = norm.as_affine()
-            folded = nn.Linear(product.in_features, product.out_features)
-            folded.weight.data = product.weight.data * factor[:, None]
-            folded.bias.data = shift
-            self.residual = folded.requires_grad_(False)
+            scale, offset = norm.as_affine()
+            residual = product.weight * scale[:, None], offset
+        return FoldedBlock(
+            self.graph.folded(*self.graph_norm.as_affine()),
+            self.temporal.weight * factor[:, None, None],
+            self.temporal.bias * factor + shift,
+            self.stride,
+            residual,
+        )

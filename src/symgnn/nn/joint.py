@@ -6,8 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-_NARROW = 16
-"""Below so many features a product a frame is slower than a product a clip (5x at 8 features, even at 32, on busy cores)."""
+from symgnn.nn.folded import FoldedGraphConvolution, gather
 
 
 class JointGraphConvolution(nn.Module):
@@ -42,15 +41,13 @@ class JointGraphConvolution(nn.Module):
         bound = 1 / math.sqrt(inputs * graphs)
         nn.init.uniform_(self.weight, -bound, bound)
 
-    def absorb(self, factor: Float[Tensor, " outputs"], shift: Float[Tensor, " outputs"]) -> None:
-        """Fold y·factor + shift into the parameters; for inference only."""
-        self.weight.data.mul_(factor[:, None])
-        self.bias.data.mul_(factor).add_(shift)
+    def prepare(
+        self, actional: Float[Tensor, "batch joint joint"] | None
+    ) -> tuple[Float[Tensor, "clips rows joint"], Float[Tensor, "outputs gathered"]]:
+        """What does not change from frame to frame: rows of all graphs, joint by joint, and the weights side by side.
 
-    def graphs(self, actional: Float[Tensor, "batch joint joint"] | None) -> Float[Tensor, "clips rows joint"]:
-        """Rows of all graphs, joint by joint: row (i, g) holds the weights with which graph g gathers for joint i.
-
-        The first axis is the batch, or 1 where no graph depends on the clip.
+        Row (i, g) holds the weights with which graph g gathers for joint i. The first axis is the batch, or 1 where no graph
+        depends on the clip.
         """
         parts = []
         if self.powers is not None:
@@ -62,30 +59,35 @@ class JointGraphConvolution(nn.Module):
             parts.append((self.actional_weight * actional)[:, :, None])
         if len(parts) == 2:
             parts[0] = parts[0].expand(len(parts[1]), -1, -1, -1)
-        return torch.cat(parts, dim=2).flatten(1, 2)
+        rows, weight = torch.cat(parts, dim=2).flatten(1, 2), self.weight.transpose(0, 1).flatten(1)
+        kind = rows.device.type
+        if torch.is_autocast_enabled(kind):
+            # Here once, or every frame of the decoder does it.
+            precision = torch.get_autocast_dtype(kind)
+            rows, weight = rows.to(precision), weight.to(precision)
+        return rows, weight
 
     def mix(
-        self, x: Float[Tensor, "batch time joint inputs"], graphs: Float[Tensor, "clips rows joint"]
-    ) -> Float[Tensor, "batch time joint outputs"]:
-        """The convolution with the rows that ``graphs`` gave; a caller that keeps the clip may keep them too."""
-        weight = self.weight.transpose(0, 1).flatten(1)
-        batch, time, joints, inputs = x.shape
-        if batch > 1 and time > 1 and inputs >= _NARROW and x.device.type == "cpu" and not torch.is_grad_enabled():
-            # Clip by clip what is gathered, Γ + 1 times as large as x, fits the cache (twice as fast in one trial of two).
-            return torch.stack([nn.functional.linear(self._gather(x[i], graphs[i % len(graphs)]), weight, self.bias)
-                                for i in range(batch)])  # fmt: skip
-        if time > 1 and inputs < _NARROW:
-            # One product a clip with time beside the features, at the price of two small transposed copies.
-            flat = x.transpose(1, 2).reshape(batch, joints, time * inputs)
-            gathered = (graphs @ flat).view(batch, joints, -1, time, inputs).permute(0, 3, 1, 2, 4)
-            return nn.functional.linear(gathered.reshape(batch, time, joints, -1), weight, self.bias)
-        return nn.functional.linear(self._gather(x, graphs[:, None]), weight, self.bias)
-
-    @staticmethod
-    def _gather(x: Float[Tensor, "*axes joint inputs"], graphs: Tensor) -> Float[Tensor, "*axes joint gathered"]:
-        return (graphs @ x).view(*x.shape[:-1], -1)
+        self, x: Float[Tensor, "batch joint inputs"], rows: Float[Tensor, "clips rows joint"], weight: Tensor
+    ) -> Float[Tensor, "batch joint outputs"]:
+        """The convolution of one frame, with what ``prepare`` gave."""
+        return nn.functional.linear((rows @ x).view(*x.shape[:-1], -1), weight, self.bias)
 
     def forward(
         self, x: Float[Tensor, "batch time joint inputs"], actional: Float[Tensor, "batch joint joint"] | None = None
     ) -> Float[Tensor, "batch time joint outputs"]:
-        return self.mix(x, self.graphs(actional))
+        rows, weight = self.prepare(actional)
+        return nn.functional.linear(gather(rows, x), weight, self.bias)
+
+    def folded(
+        self, factor: Float[Tensor, " outputs"] | float = 1.0, shift: Float[Tensor, " outputs"] | float = 0.0
+    ) -> FoldedGraphConvolution:
+        """For inference: this convolution, then y·factor + shift."""
+        weight = self.weight.detach().clone()
+        if self.actional_weight is not None:
+            weight[-1] *= self.actional_weight
+        structural = None if self.powers is None or self.edges is None else (self.powers * self.edges).transpose(0, 1)
+        weight = weight.transpose(0, 1).flatten(1)
+        return FoldedGraphConvolution(
+            structural, self.actional_weight is not None, (weight.t() * factor).t(), self.bias * factor + shift
+        )

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from symgnn.nn.folded import FoldedGraphConvolution
+
 
 class PartGraphConvolution(nn.Module):
     """Part-scale graph convolution (PGC), eq. (7): Y = (D_p⁻¹A_p ⊙ M_p) X Wᵀ, frame by frame, with a bias.
@@ -31,21 +33,31 @@ class PartGraphConvolution(nn.Module):
         """``actional`` is not used: parts need no actional graph (sec. 4.2.1); blocks of both scales are called alike."""
         return nn.functional.linear((self.adjacency * self.edges) @ x, self.weight, self.bias)
 
-    def absorb(self, factor: Float[Tensor, " outputs"], shift: Float[Tensor, " outputs"]) -> None:
-        """Fold y·factor + shift into the parameters; for inference only."""
-        self.weight.data.mul_(factor[:, None])
-        self.bias.data.mul_(factor).add_(shift)
+    def folded(self, factor: Float[Tensor, " outputs"], shift: Float[Tensor, " outputs"]) -> FoldedGraphConvolution:
+        """For inference: this convolution, then y·factor + shift."""
+        rows = (self.adjacency * self.edges)[:, None]
+        return FoldedGraphConvolution(rows, False, self.weight * factor[:, None], self.bias * factor + shift)
 
 
-def joint2part(
-    x: Float[Tensor, "*axes joint feature"], membership: Float[Tensor, "part joint"]
-) -> Float[Tensor, "*axes part feature"]:
-    """Joint2part pooling (sec. 5.1.2): the average of the features of a part's joints."""
-    return (membership / membership.sum(dim=1, keepdim=True)) @ x
+class Scales(nn.Module):
+    """The ways between the joint scale and the part scale (sec. 5.1.2).
 
+    Args:
+        membership: 1 where a joint is in a part; each joint is in one.
+    """
 
-def part2joint(
-    x: Float[Tensor, "*axes part feature"], membership: Float[Tensor, "part joint"]
-) -> Float[Tensor, "*axes joint feature"]:
-    """Part2joint matching (sec. 5.1.2): each joint gets a copy of its part's features."""
-    return x.index_select(-2, membership.argmax(dim=0))
+    pooling: Tensor
+    part: Tensor
+
+    def __init__(self, membership: Float[Tensor, "part joint"]):
+        super().__init__()
+        self.register_buffer("pooling", membership / membership.sum(dim=1, keepdim=True), persistent=False)
+        self.register_buffer("part", membership.argmax(dim=0), persistent=False)
+
+    def joint2part(self, x: Float[Tensor, "*axes joint feature"]) -> Float[Tensor, "*axes part feature"]:
+        """Joint2part pooling: the average of the features of a part's joints."""
+        return self.pooling @ x
+
+    def part2joint(self, x: Float[Tensor, "*axes part feature"]) -> Float[Tensor, "*axes joint feature"]:
+        """Part2joint matching: each joint gets a copy of its part's features."""
+        return x.index_select(-2, self.part)

@@ -35,8 +35,3 @@ class TemporalConvolution(nn.Module):
         weight = self.weight.transpose(1, 2).unsqueeze(2).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
         y = nn.functional.conv2d(x.permute(0, 3, 1, 2), weight, self.bias, stride=(self.stride, 1), padding=(kernel // 2, 0))
         return y.permute(0, 2, 3, 1).contiguous()
-
-    def absorb(self, factor: Float[Tensor, " outputs"], shift: Float[Tensor, " outputs"]) -> None:
-        """Fold y·factor + shift into the parameters; for inference only."""
-        self.weight.data.mul_(factor[:, None, None])
-        self.bias.data.mul_(factor).add_(shift)

@@ -9,7 +9,6 @@ from symgnn.skeleton.graphs import bones as bones
 from symgnn.skeleton.graphs import joint_graph as joint_graph
 from symgnn.skeleton.graphs import normalise as normalise
 from symgnn.skeleton.graphs import part_adjacency as part_adjacency
-from symgnn.skeleton.graphs import part_assignment as part_assignment
 from symgnn.skeleton.graphs import part_membership as part_membership
 from symgnn.skeleton.graphs import powers as powers
 from symgnn.skeleton.kinematics import forward_kinematics as forward_kinematics

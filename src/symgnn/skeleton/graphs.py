@@ -55,12 +55,6 @@ def part_membership(layout: Layout) -> Float[Tensor, "part joint"]:
     return _membership(layout.parts.values(), layout.num_nodes)
 
 
-def part_assignment(layout: Layout) -> Float[Tensor, "part joint"]:
-    """Average pooling of a part's joints (joint2part, sec. 5.1): row p has 1 / |p| at the joints of part p."""
-    membership = part_membership(layout)
-    return membership / membership.sum(dim=1, keepdim=True)
-
-
 def bones(layout: Layout) -> Float[Tensor, "bone joint"]:
     """Bones from joints, sec. 5.5: row b is +1 at the bone's child and -1 at its parent (child minus parent; reading 15).
 
