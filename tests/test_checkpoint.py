@@ -17,7 +17,7 @@ import torch
 
 from symgnn.errors import InputError
 from symgnn.models import SymGNN
-from symgnn.models.checkpoint import FORMAT, Card, TrainedModel, load, read_checkpoint, save, write_atomically
+from symgnn.models.checkpoint import FORMAT, Card, TrainedModel, load, read_checkpoint, save, write_checkpoint
 from symgnn.training import train
 from tiny import CLASSES, FUTURE, layout, make_batch, make_model, make_preset, make_store
 
@@ -244,7 +244,7 @@ def test_disk_that_is_full(room: int, path: Path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
     try:
         with pytest.raises(InputError, match=r"model\.ckpt: cannot be written: File too large"):
-            write_atomically({"weights": [torch.zeros(20_000), torch.zeros(200_000)]}, path)
+            write_checkpoint({"weights": [torch.zeros(20_000), torch.zeros(200_000)]}, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == before
@@ -261,7 +261,7 @@ def test_interrupted_write(path: Path, monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(torch, "save", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        write_atomically({}, path)
+        write_checkpoint({}, path)
     assert path.read_bytes() == before
     assert [entry.name for entry in path.parent.iterdir()] == ["model.ckpt"]
 
@@ -269,5 +269,5 @@ def test_interrupted_write(path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_errors_that_are_not_the_disks_pass(path: Path):
     """What cannot be written because the program is wrong is no InputError."""
     with pytest.raises((AttributeError, pickle.PicklingError, TypeError)):
-        write_atomically({"function": lambda: None}, path)
+        write_checkpoint({"function": lambda: None}, path)
     assert read_checkpoint(path)["symgnn"]["step"] == 7

@@ -19,7 +19,7 @@ FACE = "symgnn"
 
 LINES = (
     {"errors"},
-    {"types", "config"},
+    {"types", "config", "files"},
     {"skeleton", "nn"},
     {"models", "data", "viz"},
     {"evaluation"},

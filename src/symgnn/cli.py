@@ -159,7 +159,7 @@ def evaluate(
             write_page(html, report_page(figures))
     _print(result)
     if json is not None:
-        from symgnn.viz.page import write_whole
+        from symgnn.files import write_whole
 
         write_whole(json, result.to_json().encode() + b"\n")
     return 0

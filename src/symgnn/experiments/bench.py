@@ -18,7 +18,7 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from symgnn.config import ModelConfig, Preset, load_preset
-from symgnn.errors import InputError
+from symgnn.files import write_whole
 from symgnn.models import SymGNN
 from symgnn.models.checkpoint import build
 from symgnn.skeleton import load_layout
@@ -118,10 +118,7 @@ def bench(
             "matrix_product_flops": rate,
             "networks": [_plain(figures) for figures in found],
         }
-        try:
-            Path(json).write_text(json_format.dumps(content, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"{json}: cannot be written: {error.strerror or error}") from None
+        write_whole(json, json_format.dumps(content, indent=2).encode() + b"\n")
     return 0
 
 

@@ -1,6 +1,5 @@
 """Trained models on disk: one file is enough to predict."""
 
-import os
 import pickle
 import zipfile
 import zlib
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from symgnn.config import Preset, preset_from_dict, preset_to_dict
 from symgnn.errors import InputError
+from symgnn.files import write_whole
 from symgnn.models.symgnn import SymGNN
 from symgnn.skeleton import Layout, layout_from_dict, layout_to_dict
 from symgnn.types import Output
@@ -208,32 +208,16 @@ def save(path: str | Path, model: TrainedModel, *, half: bool = False) -> None:
         f"model.{name}": value.half() if half and value.is_floating_point() and name.split(".")[-1] not in keep else value
         for name, value in model.network.state_dict().items()
     }
-    write_atomically({"symgnn": model.card.to_dict(), "state_dict": weights}, path)
+    write_checkpoint({"symgnn": model.card.to_dict(), "state_dict": weights}, path)
 
 
-def write_atomically(content: Any, path: str | Path) -> None:
-    """``torch.save`` to a temporary name beside ``path``, then rename: a kill at any moment leaves a whole file.
-
-    The temporary name is the same each time, so that the next write clears away what a kill left.
-
-    Raises:
-        InputError: the disk is full or the folder cannot be written; the old file, if any, is still there.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.partial")
+def write_checkpoint(content: Any, path: str | Path) -> None:
+    """``torch.save``, whole or not at all, see [write_whole][symgnn.files.write_whole]; folders above ``path`` are made."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                _save(content, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)  # noqa: PTH105
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
+    write_whole(path, lambda file: _save(content, file))
 
 
 def _save(content: Any, file: IO[bytes]) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from symgnn.errors import InputError
+from symgnn.files import write_whole
 from symgnn.models.checkpoint import TrainedModel
 from symgnn.runtime.predict import Prediction
 from symgnn.viz.body import body_of, positions
 from symgnn.viz.clip import ClipView, clip_page
-from symgnn.viz.page import write_whole
 
 
 def write_predictions(path: str | Path, predictions: Sequence[Prediction], names: Sequence[str], model: TrainedModel) -> None:

@@ -21,7 +21,7 @@ from symgnn.config import Preset, TrainingConfig
 from symgnn.data import Store, WindowSampler, node_frames, split_recordings, stored_mean
 from symgnn.errors import InputError
 from symgnn.models import SymGNN
-from symgnn.models.checkpoint import Card, build, write_atomically
+from symgnn.models.checkpoint import Card, build, write_checkpoint
 from symgnn.training.losses import prediction_loss, recognition_loss
 from symgnn.training.step import Step, accuracy, training_step
 from symgnn.types import Batch
@@ -328,7 +328,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's checkpoints through a temporary name and a rename, and read back with ``weights_only``."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        write_atomically(checkpoint, path)
+        write_checkpoint(checkpoint, path)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         return torch.load(path, map_location=map_location or "cpu", weights_only=True)

@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from symgnn.config import Preset, preset_to_dict
 from symgnn.data import Store
 from symgnn.errors import InputError
+from symgnn.files import write_whole
 from symgnn.models.checkpoint import Card, read_checkpoint
 from symgnn.skeleton import load_layout
 from symgnn.training.module import LOG_EVERY, AtomicCheckpointIO, Checkpoints, MotionData, TrainingModule, make_card
@@ -161,8 +162,8 @@ def _prepare(folder: Path, preset: Preset) -> None:
     """Make the folder and write the resolved preset into it, for people to read."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / SETTINGS).write_text(json.dumps(preset_to_dict(preset), indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from None
+    write_whole(folder / SETTINGS, json.dumps(preset_to_dict(preset), indent=2).encode() + b"\n")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # device tables and tips; our own lines say what matters

@@ -1,12 +1,10 @@
 """A self-contained HTML page: everything inside one file, no request to anywhere, light or dark as the reader has it."""
 
-import os
-import tempfile
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
-from symgnn.errors import InputError
+from symgnn.files import write_whole
 from symgnn.viz.svg import DRAWING, PALETTE
 
 HERE = Path(__file__).parent
@@ -35,38 +33,8 @@ def page(title: str, content: str, script: str = "") -> str:
 
 
 def write_page(path: str | Path, html: str) -> None:
-    """Write a page whole or not at all, see [write_whole][symgnn.viz.page.write_whole]."""
+    """Write a page whole or not at all, see [write_whole][symgnn.files.write_whole]."""
     write_whole(path, html.encode())
-
-
-def write_whole(path: str | Path, content: bytes) -> None:
-    """Write a file whole or not at all: to a temporary name beside ``path``, then renamed.
-
-    Raises:
-        InputError: the folder is not there or cannot be written, or the disk is full; an old file of that name is still there.
-    """
-    path = Path(path)
-    try:
-        if path.exists() and not path.is_file():
-            path.write_bytes(content)  # a pipe or a terminal: nothing to put in its place
-            return
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            # mkstemp makes a file for its owner alone; this one is for whomever the user's other files are for.
-            mask = os.umask(0)
-            os.umask(mask)
-            temporary.chmod(0o666 & ~mask)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}; nothing was kept") from None
 
 
 def plain(name: str) -> str:
