@@ -98,7 +98,7 @@ class Curves(Logger):
         if first_step and path.is_file():
             with path.open(encoding="utf-8", newline="") as file:
                 kept = [row for row in csv.DictReader(file) if int(row["step"]) <= first_step]
-        self._columns = ["step", "epoch", *FIGURES]
+        self._columns = ["step", *FIGURES]
         if rank_zero_only.rank == 0:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("w", encoding="utf-8", newline="") as file:
