@@ -9,7 +9,7 @@ import torch
 from symgnn.config import ModelConfig, load_preset
 from symgnn.experiments.bench import Timing, matrix_product_rate
 from symgnn.models import SymGNN
-from symgnn.nn import FeatureNorm, JointGraphConvolution
+from symgnn.nn import FeatureNorm, JointGraphConvolution, mixing
 from symgnn.skeleton import adjacency, load_layout, normalise, powers
 
 SMALL = replace(load_preset("cmu-short").model, width=0.125)
@@ -93,6 +93,31 @@ def test_graph_convolution_clip_by_clip(inputs: int, graphs: str) -> None:
         torch.testing.assert_close(folded(x, actional), expected, rtol=1e-5, atol=1e-5)
         one_by_one = [folded(x[i : i + 1], None if actional is None else actional[i : i + 1]) for i in range(5)]
         torch.testing.assert_close(torch.cat(one_by_one), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("graphs", ["both", "structural", "actional"])
+def test_graph_convolution_clip_by_clip_in_training(graphs: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large batch makes its gathered features again backwards: the gradients are those of the plain products."""
+    torch.manual_seed(0)
+    layout = load_layout("cmu")
+    structural = None if graphs == "actional" else powers(normalise(adjacency(layout)), 3)
+    layer = JointGraphConvolution(20, 24, structural, None if graphs == "structural" else 0.7).to(dtype)
+    inputs = [torch.randn(5, 7, 26, 20, dtype=dtype).requires_grad_()]
+    if graphs != "structural":
+        inputs.append(torch.rand(5, 26, 26, dtype=dtype).softmax(dim=2).requires_grad_())
+    outer = torch.randn(5, 7, 26, 24, dtype=dtype)
+    used = []
+    apply = mixing._ClipByClip.apply
+    monkeypatch.setattr(mixing._ClipByClip, "apply", lambda *given: used.append(1) or apply(*given))
+    found = []
+    for large in (0, 1 << 40):
+        monkeypatch.setattr(mixing, "_LARGE", large)
+        found.append(torch.autograd.grad(layer(*inputs), [*inputs, *layer.parameters()], outer))
+    assert len(used) == 1
+    tolerance = {"rtol": 1e-9, "atol": 1e-9} if dtype == torch.float64 else {"rtol": 0.05, "atol": 0.3}
+    for ours, plain in zip(*found, strict=True):
+        torch.testing.assert_close(ours, plain, **tolerance)
 
 
 def test_floor_is_flop_over_rate() -> None:

@@ -81,7 +81,7 @@ class PredictionHead(nn.Module):
         velocity, last_velocity = pose - before, before - recent[:, -3]
         frames = []
         for _ in range(horizon):
-            mixed = self.convolution.mix(state, rows, mixing)
+            mixed = nn.functional.linear((rows @ state).view(*state.shape[:-1], -1), mixing, self.convolution.bias)
             motion = torch.cat((pose, velocity, velocity - last_velocity), dim=-1)
             gates = nn.functional.linear(motion, of_motion) + bias
             state = self._gru(gates, nn.functional.linear(mixed, self.cell.weight_hh, self.cell.bias_hh), mixed)

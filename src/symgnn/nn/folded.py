@@ -6,25 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-_NARROW = 16
-"""Below so many features a product a frame is slower than a product a clip."""
-
-
-def gather(
-    rows: Float[Tensor, "clips rows node"], x: Float[Tensor, "batch time node inputs"]
-) -> Float[Tensor, "batch time node gathered"]:
-    """For every node the weighted sums of the others' features, one for each graph, side by side.
-
-    Args:
-        rows: weights of all graphs, node by node; the first axis is the batch, or 1 where no graph depends on the clip.
-    """
-    batch, time, nodes, inputs = x.shape
-    if time == 1 or inputs >= _NARROW:
-        return (rows[:, None] @ x).view(batch, time, nodes, -1)
-    # One product a clip with time beside the features, at the price of two small transposed copies.
-    flat = x.transpose(1, 2).reshape(batch, nodes, time * inputs)
-    gathered = (rows @ flat).view(batch, nodes, -1, time, inputs).permute(0, 3, 1, 2, 4)
-    return gathered.reshape(batch, time, nodes, -1)
+from symgnn.nn.mixing import mix
 
 
 class FoldedGraphConvolution(nn.Module):
@@ -61,25 +43,10 @@ class FoldedGraphConvolution(nn.Module):
         rows = torch.cat((structural.expand(len(actional), -1, -1, -1), actional[:, :, None]), dim=2)
         return rows.flatten(1, 2), self.weight
 
-    def mix(
-        self, x: Float[Tensor, "batch node inputs"], rows: Float[Tensor, "clips rows node"], weight: Tensor
-    ) -> Float[Tensor, "batch node outputs"]:
-        """The convolution of one frame."""
-        return nn.functional.linear((rows @ x).view(*x.shape[:-1], -1), weight, self.bias)
-
     def forward(
         self, x: Float[Tensor, "batch time node inputs"], actional: Float[Tensor, "batch joint joint"] | None = None
     ) -> Float[Tensor, "batch time node outputs"]:
-        rows, weight = self.prepare(actional)
-        batch, time, nodes, inputs = x.shape
-        if batch == 1 or inputs < _NARROW or x.device.type != "cpu":
-            return nn.functional.linear(gather(rows, x), weight, self.bias)
-        # Clip by clip what is gathered, Γ + 1 times as large as x, fits the processor's cache.
-        y = x.new_empty(batch, time * nodes, len(weight))
-        for clip in range(batch):
-            gathered = torch.bmm(rows[clip % len(rows)].expand(time, -1, -1), x[clip])
-            torch.addmm(self.bias, gathered.view(time * nodes, -1), weight.t(), out=y[clip])
-        return y.view(batch, time, nodes, -1)
+        return mix(x, *self.prepare(actional), self.bias)
 
 
 class FoldedBlock(nn.Module):

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from symgnn.nn.folded import FoldedGraphConvolution, gather
+from symgnn.nn.folded import FoldedGraphConvolution
+from symgnn.nn.mixing import mix
 
 
 class JointGraphConvolution(nn.Module):
@@ -67,17 +68,10 @@ class JointGraphConvolution(nn.Module):
             rows, weight = rows.to(precision), weight.to(precision)
         return rows, weight
 
-    def mix(
-        self, x: Float[Tensor, "batch joint inputs"], rows: Float[Tensor, "clips rows joint"], weight: Tensor
-    ) -> Float[Tensor, "batch joint outputs"]:
-        """The convolution of one frame, with what ``prepare`` gave."""
-        return nn.functional.linear((rows @ x).view(*x.shape[:-1], -1), weight, self.bias)
-
     def forward(
         self, x: Float[Tensor, "batch time joint inputs"], actional: Float[Tensor, "batch joint joint"] | None = None
     ) -> Float[Tensor, "batch time joint outputs"]:
-        rows, weight = self.prepare(actional)
-        return nn.functional.linear(gather(rows, x), weight, self.bias)
+        return mix(x, *self.prepare(actional), self.bias)
 
     def folded(
         self, factor: Float[Tensor, " outputs"] | float = 1.0, shift: Float[Tensor, " outputs"] | float = 0.0
