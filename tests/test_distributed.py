@@ -110,3 +110,18 @@ def test_a_batch_that_cannot_be_shared(folder: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(two_processes.training_module, "_world", lambda: 3)
     with pytest.raises(InputError, match="8 windows cannot be shared equally by 3 processes"):
         train(make_preset(folder), make_store(folder / "more"), folder / "three", progress=False, accelerator="cpu")
+
+
+@pytest.mark.parametrize(("rank", "files"), [("0", ["preset.json"]), ("1", [])])
+def test_one_of_the_processes_writes_the_settings(rank, files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Two that wrote at one moment would take each other's temporary file away."""
+
+    def stop(_module: Any, _data: Any) -> None:
+        raise InterruptedError
+
+    monkeypatch.setenv("RANK", rank)
+    with pytest.raises(InterruptedError):
+        train(
+            make_preset(tmp_path), make_store(tmp_path / "store"), tmp_path / "run", progress=False, accelerator="cpu", on_start=stop
+        )
+    assert [path.name for path in (tmp_path / "run").iterdir()] == files

@@ -159,11 +159,12 @@ def _check_resumable(last: Path, preset: Preset, store: Store) -> int:
 
 
 def _prepare(folder: Path, preset: Preset) -> None:
-    """Make the folder and write the resolved preset into it, for people to read."""
+    """Make the folder and write the resolved preset into it, for people to read; of several processes the first writes."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from None
-    write_whole(folder / SETTINGS, json.dumps(preset_to_dict(preset), indent=2).encode() + b"\n")
+    if os.environ.get("RANK", "0") == "0":  # torchrun's
+        write_whole(folder / SETTINGS, json.dumps(preset_to_dict(preset), indent=2).encode() + b"\n")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # device tables and tips; our own lines say what matters
