@@ -80,7 +80,9 @@ def test_pooling_and_matching_by_hand():
 def test_pooling_and_matching_agree_with_the_oracle():
     joints, parts = noise(2, 4, 5, 3), noise(2, 4, 3, 6)
     close(SCALES.joint2part(joints), oracles.joint2part(array(joints), array(MEMBERSHIP)))
-    close(SCALES.part2joint(parts), oracles.part2joint(array(parts), array(MEMBERSHIP)))
+    expected = oracles.part2joint(array(parts), array(MEMBERSHIP))
+    close(SCALES.part2joint(parts), expected)
+    close(SCALES.part2joint(parts.clone().requires_grad_()), expected)  # another way where a gradient is wanted
 
 
 def test_pooling_undoes_matching():

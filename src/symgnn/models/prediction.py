@@ -75,6 +75,10 @@ class PredictionHead(nn.Module):
         first, _, last = self.displace
         assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
         step, drift = last.weight * self.rates[0], last.bias * self.rates[0]
+        if torch.is_autocast_enabled(recent.device.type):
+            # Here once, or every frame does it.
+            precision = torch.get_autocast_dtype(recent.device.type)
+            of_motion, step, drift = of_motion.to(precision), step.to(precision), drift.to(precision)
 
         state = self.fuse(hidden)
         before, pose = recent[:, -2], recent[:, -1]

@@ -48,11 +48,13 @@ class Scales(nn.Module):
 
     pooling: Tensor
     part: Tensor
+    copies: Tensor
 
     def __init__(self, membership: Float[Tensor, "part joint"]):
         super().__init__()
         self.register_buffer("pooling", membership / membership.sum(dim=1, keepdim=True), persistent=False)
         self.register_buffer("part", membership.argmax(dim=0), persistent=False)
+        self.register_buffer("copies", membership.t().contiguous(), persistent=False)
 
     def joint2part(self, x: Float[Tensor, "*axes joint feature"]) -> Float[Tensor, "*axes part feature"]:
         """Joint2part pooling: the average of the features of a part's joints."""
@@ -60,4 +62,6 @@ class Scales(nn.Module):
 
     def part2joint(self, x: Float[Tensor, "*axes part feature"]) -> Float[Tensor, "*axes joint feature"]:
         """Part2joint matching: each joint gets a copy of its part's features."""
+        if torch.is_grad_enabled() and x.requires_grad:
+            return self.copies @ x  # twice as fast as index_select, whose backward adds row by row
         return x.index_select(-2, self.part)
