@@ -569,13 +569,20 @@ class _Lines(logging.Handler):
 
 def _listen() -> None:
     logger = logging.getLogger("symgnn")
+    if not _first():
+        logger.setLevel(logging.ERROR)  # what the first process says, too
     if not any(isinstance(handler, _Lines) for handler in logger.handlers):
         logger.addHandler(_Lines())
 
 
+def _first() -> bool:
+    """Whether this is the only process, or the first of torchrun's."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _say(line: str) -> None:
     """Tell how work goes: on stderr, so that stdout holds results alone; of several processes the first speaks."""
-    if os.environ.get("RANK", "0") == "0":
+    if _first():
         print(line, file=sys.stderr, flush=True)
 
 
