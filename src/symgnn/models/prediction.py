@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from symgnn.nn import Dropout, JointGraphConvolution
+from symgnn.nn.precision import as_products_take
 
 
 class PredictionHead(nn.Module):
@@ -75,10 +76,7 @@ class PredictionHead(nn.Module):
         first, _, last = self.displace
         assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
         step, drift = last.weight * self.rates[0], last.bias * self.rates[0]
-        if torch.is_autocast_enabled(recent.device.type):
-            # Here once, or every frame does it.
-            precision = torch.get_autocast_dtype(recent.device.type)
-            of_motion, step, drift = of_motion.to(precision), step.to(precision), drift.to(precision)
+        of_motion, step, drift = as_products_take(of_motion, step, drift)  # once for all frames
 
         state = self.fuse(hidden)
         before, pose = recent[:, -2], recent[:, -1]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from symgnn.nn.folded import FoldedGraphConvolution
 from symgnn.nn.mixing import mix
+from symgnn.nn.precision import as_products_take
 
 
 class JointGraphConvolution(nn.Module):
@@ -60,12 +61,8 @@ class JointGraphConvolution(nn.Module):
             parts.append((self.actional_weight * actional)[:, :, None])
         if len(parts) == 2:
             parts[0] = parts[0].expand(len(parts[1]), -1, -1, -1)
-        rows, weight = torch.cat(parts, dim=2).flatten(1, 2), self.weight.transpose(0, 1).flatten(1)
-        kind = rows.device.type
-        if torch.is_autocast_enabled(kind):
-            # Here once, or every frame of the decoder does it.
-            precision = torch.get_autocast_dtype(kind)
-            rows, weight = rows.to(precision), weight.to(precision)
+        # Here once, or every frame of the decoder does it.
+        rows, weight = as_products_take(torch.cat(parts, dim=2).flatten(1, 2), self.weight.transpose(0, 1).flatten(1))
         return rows, weight
 
     def forward(
