@@ -122,6 +122,11 @@ def test_one_of_the_processes_writes_the_settings(rank, files, tmp_path: Path, m
     monkeypatch.setenv("RANK", rank)
     with pytest.raises(InterruptedError):
         train(
-            make_preset(tmp_path), make_store(tmp_path / "store"), tmp_path / "run", progress=False, accelerator="cpu", on_start=stop
+            make_preset(tmp_path),
+            make_store(tmp_path / "store"),
+            tmp_path / "run",
+            progress=False,
+            accelerator="cpu",
+            on_start=stop,
         )
     assert [path.name for path in (tmp_path / "run").iterdir()] == files
