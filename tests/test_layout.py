@@ -11,7 +11,7 @@ from symgnn.skeleton import Layout, layout_from_dict, layout_names, layout_to_di
 
 SKELETONS = Path(__file__).parents[2] / "shared" / "data" / "skeletons.json"
 
-BUILT_IN = ("cmu", "h36m", "ntu25")
+BUILT_IN = ("cmu", "coco17", "h36m", "kinect20", "mediapipe33", "ntu25", "openpose18", "openpose25")
 
 # A small body with everything in it: a side each, a joint that is not in use, a part each.
 BODY = {
@@ -402,13 +402,58 @@ def test_bytes_that_are_no_text(tmp_path):
         load_layout(path)
 
 
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_landmarks_and_mirror_agree(name: str):
+    """Left and right landmarks are each other's mirror image, and lie where the parts of that name are."""
+    layout = load_layout(name)
+    part = {layout.nodes[node]: of for of, nodes in layout.parts.items() for node in nodes}
+    assert {"left shoulder", "left elbow", "left wrist", "left hip", "left knee", "left ankle"} <= layout.landmarks.keys()
+    for landmark, joint in layout.landmarks.items():
+        side, _, place = landmark.partition(" ")
+        if side not in ("left", "right"):
+            continue
+        assert layout.mirror[joint] == layout.landmarks[f"{'right' if side == 'left' else 'left'} {place}"]
+        if joint in part and place not in ("eye", "ear"):
+            limb = {"shoulder": "upper arm", "elbow": "upper arm", "hip": "thigh", "knee": "thigh"}
+            lower = "forearm" if place in ("wrist", "hand", "fingertip", "thumb") else "crus"
+            # On H3.6M the forearm begins at the elbow.
+            expected = {f"{side} {limb.get(place, lower)}"} | ({f"{side} forearm"} if place == "elbow" else set())
+            assert part[joint] in expected
+
+
+@pytest.mark.parametrize(
+    ("name", "by_index"),
+    [
+        ("kinect20", {0: "HipCenter", 3: "Head", 7: "HandLeft", 11: "HandRight", 15: "FootLeft", 19: "FootRight"}),
+        ("openpose18", {0: "Nose", 1: "Neck", 4: "RWrist", 7: "LWrist", 10: "RAnkle", 13: "LAnkle", 14: "REye", 17: "LEar"}),
+        ("openpose25", {8: "MidHip", 11: "RAnkle", 14: "LAnkle", 19: "LBigToe", 21: "LHeel", 22: "RBigToe", 24: "RHeel"}),
+        ("coco17", {0: "nose", 5: "left_shoulder", 10: "right_wrist", 11: "left_hip", 16: "right_ankle"}),
+        (
+            "mediapipe33",
+            {0: "nose", 11: "left_shoulder", 16: "right_wrist", 23: "left_hip", 28: "right_ankle", 31: "left_foot_index"},
+        ),
+    ],
+)
+def test_published_orders(name: str, by_index: dict[int, str]):
+    """Points as the makers of the sensors and detectors number them."""
+    joints = load_layout(name).joints
+    assert {index: joints[index] for index in by_index} == by_index
+
+
+def test_unknown_landmarks():
+    with pytest.raises(InputError, match=r"landmarks: 'left elbo' is not in the landmarks; did you mean left elbow\?"):
+        layout_from_dict({**layout_to_dict(load_layout("coco17")), "landmarks": {"left elbo": "left_elbow"}})
+    with pytest.raises(InputError, match=r"landmarks\.nose: 'Nose' is not in joints"):
+        layout_from_dict({**layout_to_dict(load_layout("coco17")), "landmarks": {"nose": "Nose"}})
+
+
 def test_unknown_layouts(tmp_path):
     with pytest.raises(InputError) as error:
         load_layout("ntu52")
     assert str(error.value).startswith(
-        "no layout 'ntu52'; did you mean ntu25? (there are: cmu, h36m, ntu25; a layout of your own"
+        f"no layout 'ntu52'; did you mean ntu25? (there are: {', '.join(BUILT_IN)}; a layout of your own"
     )
     path = tmp_path / "gone.yaml"
     with pytest.raises(InputError) as error:
         load_layout(path)
-    assert str(error.value) == f"{path}: no such layout file (built-in layouts: cmu, h36m, ntu25)"
+    assert str(error.value) == f"{path}: no such layout file (built-in layouts: {', '.join(BUILT_IN)})"

@@ -253,7 +253,7 @@ def test_data_of_another_kind_is_an_error(tmp_path: Path):
 def test_an_unknown_protocol_names_the_nearest():
     with pytest.raises(InputError, match="no protocol 'cmu_long'; did you mean cmu-long"):
         load_protocol("cmu_long")
-    assert protocol_names() == ["cmu-short", "cmu-long", "h36m-8", "h36m-256", "demo", "recognition"]
+    assert protocol_names() == ["cmu-short", "cmu-long", "h36m-8", "h36m-256", "demo", "recognition", "clips"]
 
 
 def test_a_benchmark_keeps_its_window():
@@ -263,3 +263,20 @@ def test_a_benchmark_keeps_its_window():
         load_protocol("cmu-long", step=1)
     with pytest.raises(InputError, match=r"shows 50 of them.*step 2 and 60 frames"):
         load_protocol("cmu-long", observed=60)
+
+
+def test_whole_clips_once_each(tmp_path: Path):
+    """Every test clip with a class, whatever its length, in as many frames as the model sees, its first and last kept."""
+    layout = load_layout("kinect20")
+    lengths, labels, splits = (3, 40, 9, 1, 12), (0, 1, -1, 1, 0), ("test", "test", "test", "test", "train")
+    clips = [
+        (ClipRecord(recording=f"r{k}", label=label, split=split), np.arange(length)[:, None, None] * np.ones((1, 20, 3)))
+        for k, (length, label, split) in enumerate(zip(lengths, labels, splits, strict=True))
+    ]
+    store = write_store(tmp_path / "s", clips, layout=layout, space="xyz", fps=30.0, class_names=("a", "b"))
+    protocol = load_protocol("clips", observed=7, future=3, step=1)
+    windows = protocol.windows(store).windows
+    assert [(window.clip, window.label, window.action) for window in windows] == [(0, 0, "a"), (1, 1, "b"), (3, 1, "b")]
+    found = protocol.cut(store, windows)
+    assert protocol.future == 0 and found.shape == (3, 7, 20, 3)
+    np.testing.assert_allclose(found[:, :, 5, 1], [np.linspace(0, 2, 7), np.linspace(0, 39, 7), np.zeros(7)], atol=1e-5)

@@ -53,6 +53,15 @@ def store(tmp_path: Path) -> Store:
     return write(tmp_path / "store")
 
 
+def test_clips_with_and_without_a_class_for_each_frame(tmp_path: Path):
+    """The frames of a clip without are of the clip's class."""
+    mixed = [clip._replace(times=None) for clip in (*some_clips(), *some_clips(columns=False))]
+    labels = write(tmp_path / "mixed", mixed).labels
+    assert labels is not None
+    assert labels[:14].tolist() == [label for clip in mixed[:3] for label in clip.labels.tolist()]  # pyright: ignore[reportOptionalMemberAccess]
+    assert labels[14:].tolist() == [0] * 4 + [1] * 7 + [0] * 3
+
+
 def test_files_are_what_the_design_says(store: Store):
     """Read back with nothing of the package."""
     clips = some_clips()
@@ -344,7 +353,7 @@ def with_value(value: float) -> np.ndarray:
         ([(ClipRecord(recording="a", label=2), np.zeros((4, 3, 3)))], "clip 'a': label 2: expected -1"),
         ([Clip(ClipRecord(recording="a"), np.zeros((4, 3, 3)), labels=np.array([0, 1, 2, 0]))], "clip 'a': label 2"),
         ([Clip(ClipRecord(recording="a"), np.zeros((4, 3, 3)), times=np.zeros(3))], r"clip 'a': times.npy: found shape \(3,\)"),
-        (some_clips() + some_clips(columns=False), "labels.npy: 3 of 6 clips have it"),
+        (some_clips() + some_clips(columns=False), "times.npy: 3 of 6 clips have it"),
     ],
 )
 def test_clips_that_do_not_fit(tmp_path: Path, clips, message: str):

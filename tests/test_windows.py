@@ -1,6 +1,6 @@
 import math
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from symgnn.data import (
+    Changes,
     Clip,
     ClipRecord,
     Mirror,
@@ -33,6 +34,7 @@ LAYOUT = layout_from_dict(
     }
 )
 LENGTHS = (30, 9, 21)
+CHANGES = {field.name for field in fields(Changes)}
 
 
 def value(recording: int, row: int, node: int, channel: int) -> float:
@@ -47,7 +49,8 @@ def recording(number: int, length: int) -> torch.Tensor:
 def sampler(lengths: tuple[int, ...] = LENGTHS, **settings) -> WindowSampler:
     frames = torch.cat([recording(number, length) for number, length in enumerate(lengths)])
     starts = torch.tensor([sum(lengths[:number]) for number in range(len(lengths))])
-    settings = {"observed": 3, "future": 2, **settings}
+    changes = {name: settings.pop(name) for name in CHANGES & settings.keys()}
+    settings = {"observed": 3, "future": 2, "changes": Changes(**changes), **settings}
     return WindowSampler(frames, starts, torch.tensor(lengths), torch.arange(len(lengths)) + 5, **settings)
 
 
@@ -203,7 +206,9 @@ def test_tempo_does_not_interpolate_across_whole_turns(wraps: bool):
     frames = torch.zeros(20, 1, 3)
     frames[:, 0, 0] = turns
     zero = torch.zeros(1, dtype=torch.long)
-    windows = WindowSampler(frames, zero, zero + 20, zero, observed=3, future=2, step=2, tempo=0.5, wraps=wraps)
+    windows = WindowSampler(
+        frames, zero, zero + 20, zero, observed=3, future=2, step=2, changes=Changes(tempo=0.5), wraps=wraps
+    )
     found = windows.sample(200, torch.Generator().manual_seed(0)).observed[..., 0, 0].abs()
     assert bool((found > 0.899 * math.pi).all()) is wraps
 
@@ -213,7 +218,7 @@ def test_tempo_beside_missing_joints():
     frames = torch.arange(9.0).view(9, 1, 1).repeat(1, 1, 3)
     frames[3] = math.nan
     zero = torch.zeros(1, dtype=torch.long)
-    windows = WindowSampler(frames, zero, zero + 9, zero, observed=3, future=2, step=2, tempo=0.5)
+    windows = WindowSampler(frames, zero, zero + 9, zero, observed=3, future=2, step=2, changes=Changes(tempo=0.5))
     cut = windows._between(zero[:, None], torch.tensor([[2.0, 2.5, 3.0, 3.5, 4.0, 4.25]], dtype=torch.float64))[0, :, 0, 0]
     np.testing.assert_array_equal(cut, [2, math.nan, math.nan, math.nan, 4, 4.25])
 
@@ -289,7 +294,7 @@ def test_a_window_has_the_class_of_its_current_frame(tmp_path: Path):
     labels = np.repeat([0, 3, -1, 1], 10)
     store = store_of(tmp_path / "store", [Clip(ClipRecord(recording="long", label=2), frames, labels)] * 2)
     for reversal in (0.0, 1.0):
-        windows = WindowSampler.from_store(store, (1,), observed=4, future=2, time_reversal=reversal)
+        windows = WindowSampler.from_store(store, (1,), observed=4, future=2, changes=Changes(time_reversal=reversal))
         batch = windows.sample(400, torch.Generator().manual_seed(0))
         current = batch.observed[:, -1, 0, 0].long()
         assert torch.equal(batch.label, torch.from_numpy(labels)[current])

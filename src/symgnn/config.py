@@ -35,9 +35,12 @@ class DataConfig:
     """What a window of motion is."""
 
     layout: str = "cmu"
-    """Name of a built-in layout or path of a layout's YAML file."""
-    space: Literal["xyz", "expmap"] = "expmap"
-    """What a joint's channels are: positions, or exponential maps (sec. 6.1.1)."""
+    """Name of a built-in layout or path of a layout's YAML file; "own" is whatever the store has."""
+    space: Literal["xyz", "expmap", "xyc"] = "expmap"
+    """What a joint's channels are: positions, exponential maps (sec. 6.1.1), or a place in an image and the detector's
+    confidence, which is seen and not predicted (reading 6)."""
+    sampling: Literal["window", "whole"] = "window"
+    """A window is a stretch of a recording at its own rate, or a whole clip in so many frames (how long it was is lost)."""
     step: Count = 2
     """Keep every n-th frame of a recording (sec. 6.1.1: "We downsample all sequences by two")."""
     observed: Annotated[int, Field(ge=3)] = 50
@@ -91,6 +94,9 @@ class ModelConfig:
     scaling: Literal["coordinate", "body"] = "coordinate"
     """Inputs and targets are divided by each coordinate's own deviation (reading 3), or all by the body's mean deviation, so
     that a joint weighs in the loss as it does in the error (reading 25)."""
+    placement: Literal["none", "centre", "body"] = "none"
+    """Coordinates as the data has them, relative to the body's root in the window's first frame, or also turned with the body
+    (back to z, shoulders to x, as usual on NTU RGB+D)."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Dropout in blocks and AGIM (Tables 16 to 18 place it; the paper gives no rate)."""
 
@@ -176,6 +182,16 @@ class TrainingConfig:
     """Probability that a training window is mirrored left to right (not in the paper)."""
     tempo: Amount = 0.0
     """Training windows are played up to 1 + tempo times as fast or as slow, at random (not in the paper)."""
+    crop: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """A whole clip (``data.sampling``) loses up to this part of its frames in training, at its ends (not in the paper)."""
+    rotation: Amount = 0.0
+    """Training windows are turned about the vertical by up to so many degrees (in an image: within it; not in the paper)."""
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Training windows are made up to this part larger or smaller (not in the paper)."""
+    joint_dropping: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Probability that a joint is missing from a training window's observed frames (not in the paper)."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of eq. (11)'s target that is spread evenly over all classes (not in the paper)."""
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the exponential moving average of the weights that is reported (0: the weights themselves, as in the paper).
     It rises to this value as (1 + step) / (10 + step)."""
@@ -208,6 +224,9 @@ class Preset:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     """The training."""
 
+
+OWN = "own"
+"""The layout that a store brings along."""
 
 PRESETS = Path(__file__).parent / "presets"
 

@@ -4,6 +4,7 @@ from symgnn.data.opening import cache_folder as cache_folder
 from symgnn.data.opening import import_data as import_data
 from symgnn.data.opening import open_data as open_data
 from symgnn.data.opening import recognise as recognise
+from symgnn.data.opening import recognise_benchmark as recognise_benchmark
 from symgnn.data.store import Clip as Clip
 from symgnn.data.store import ClipRecord as ClipRecord
 from symgnn.data.store import Store as Store
@@ -11,6 +12,7 @@ from symgnn.data.store import is_store as is_store
 from symgnn.data.store import write_store as write_store
 from symgnn.data.synthetic import MOVEMENTS as MOVEMENTS
 from symgnn.data.synthetic import make_motion as make_motion
+from symgnn.data.windows import Changes as Changes
 from symgnn.data.windows import Mirror as Mirror
 from symgnn.data.windows import WindowSampler as WindowSampler
 from symgnn.data.windows import node_frames as node_frames

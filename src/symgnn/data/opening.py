@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from symgnn.data.readers import Benchmark, read_cmu, read_h36m
-from symgnn.data.readers.expmap_text import shortened
+from symgnn.data.readers.text import shortened
 from symgnn.data.store import VERSION, Store, is_store, write_store
 from symgnn.errors import InputError
 from symgnn.skeleton import Layout
@@ -37,15 +37,23 @@ def recognise(path: str | Path) -> Literal["store", "cmu", "h36m"]:
         )
     if is_store(path):
         return "store"
+    if (benchmark := recognise_benchmark(path)) is not None:
+        return benchmark
+    found = sorted(entry.name for entry in path.iterdir())
+    raise InputError(
+        f"{path}: not recognised: found {shortened(found, 8) or 'an empty folder'}; expected store.json (a store), "
+        "train/<action>/<action>_<n>.txt (CMU Mocap) or S<subject>/<action>_<n>.txt (Human 3.6M); "
+        "symgnn data import makes a store of recordings of your own"
+    )
+
+
+def recognise_benchmark(path: Path) -> Kind | None:
+    """The benchmark whose names the files of a folder have, if any."""
     if next(path.glob("S[0-9]*/*_[12].txt"), None):
         return "h36m"
     if next(path.glob("train/*/*_*.txt"), None) or next(path.glob("test/*/*_*.txt"), None):
         return "cmu"
-    found = sorted(entry.name for entry in path.iterdir())
-    raise InputError(
-        f"{path}: not recognised: found {shortened(found, 8) or 'an empty folder'}; expected store.json (a store), "
-        "train/<action>/<action>_<n>.txt (CMU Mocap) or S<subject>/<action>_<n>.txt (Human 3.6M)"
-    )
+    return None
 
 
 def open_data(path: str | Path, layout: Layout | None = None, *, kind: Kind | None = None, progress: bool = True) -> Store:

@@ -15,6 +15,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -198,12 +199,37 @@ class Store:
             InputError: a file is not what was written.
         """
         for name, expected in self.about["sha256"].items():
-            found = _sha256(self.path / name)
+            found = sha256_of(self.path / name)
             if found != expected:
                 raise InputError(
                     f"{self.path / name}: damaged: found sha256 {found[:12]}..., expected {str(expected)[:12]}... ({ABOUT}); "
                     "convert the data again"
                 )
+
+
+class Classes:
+    """Names of classes as they turn up, put in order when all are known: numbers by size, then words by the alphabet."""
+
+    def __init__(self) -> None:
+        self._index: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def index(self, name: str) -> int:
+        """Number of a class until they are put in order."""
+        return self._index.setdefault(name, len(self._index))
+
+    def ordered(self) -> tuple[list[str], Int32[np.ndarray, " numbers"]]:
+        """The names in order, and the final number of each number given so far (the last entry: -1 stays -1)."""
+        names = sorted(self._index, key=natural)
+        place = {name: number for number, name in enumerate(names)}
+        return names, np.array([*(place[name] for name in self._index), -1], np.int32)
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """Sort key: digits count as numbers, so that walk_2 comes before walk_10."""
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
 
 
 _SPACES = {"xyz": "positions", "expmap": "exponential maps", "xyc": "image positions with confidence"}
@@ -221,7 +247,7 @@ def write_store(
     layout: Layout,
     space: Space,
     fps: float | int,
-    class_names: Sequence[str] = (),
+    class_names: "Sequence[str] | Classes" = (),
     unit: str | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> Store:
@@ -233,11 +259,12 @@ def write_store(
     Args:
         path: the folder to make; must not exist (or be empty).
         clips: records (``start`` and ``length`` are filled in) with their frames, shape (time, stored, 3) in the order of
-            ``layout.stored(space)``. Either every clip has frame labels or none; the same for times.
+            ``layout.stored(space)``. Either every clip has times or none; where some have frame labels, the frames of the
+            others are labelled as the clip is.
         layout: the body.
         space: what a triple is.
         fps: frames a second.
-        class_names: what the labels mean.
+        class_names: what the labels mean; or the classes found on the way, which are put in order at the end.
         unit: unit of positions, the layout's by default.
         notes: further entries of ``store.json`` (``missing``, ``leaked``, ``origin``).
 
@@ -256,7 +283,8 @@ def write_store(
         temporary.mkdir()
     try:
         with _disk_errors(path):
-            _write_files(temporary, clips, layout, space, len(class_names))
+            _write_files(temporary, clips, layout, space, class_names)
+            names = class_names.ordered()[0] if isinstance(class_names, Classes) else list(class_names)
             about = {
                 "format": FORMAT,
                 "version": VERSION,
@@ -264,9 +292,9 @@ def write_store(
                 "space": space,
                 "unit": layout.unit if unit is None else unit,
                 "fps": float(fps),
-                "class_names": list(class_names),
+                "class_names": names,
                 **(notes or {}),
-                "sha256": {file.name: _sha256(file) for file in sorted(temporary.iterdir())},
+                "sha256": {file.name: sha256_of(file) for file in sorted(temporary.iterdir())},
             }
             with (temporary / ABOUT).open("w", encoding="utf-8") as file:
                 json.dump(about, file, indent=2, ensure_ascii=False)
@@ -287,10 +315,11 @@ def _disk_errors(path: Path):
         raise InputError(f"{path}: cannot be written: {error}; {way_out}") from error
 
 
-def _write_files(folder: Path, clips: Iterable[Any], layout: Layout, space: Space, classes: int) -> None:
+def _write_files(folder: Path, clips: Iterable[Any], layout: Layout, space: Space, classes: "Sequence[str] | Classes") -> None:
     stored = len(layout.stored(space))
     records: list[ClipRecord] = []
     columns: dict[str, list[np.ndarray]] = {LABELS: [], TIMES: []}
+    has_labels: list[bool] = []
     total = 0
     with (folder / FRAMES).open("wb") as file:
         # The number of frames is known at the end; numpy leaves room in the header for a longer first axis.
@@ -300,7 +329,7 @@ def _write_files(folder: Path, clips: Iterable[Any], layout: Layout, space: Spac
             where = f"clip {clip.record.recording!r}"
             frames = _checked(clip.frames, stored, layout, space, where)
             length = len(frames)
-            _check_label(clip.record.label, classes, where)
+            _check_label(clip.record.label, len(classes), where)
             file.write(frames.tobytes())
             for name, column, kind in ((LABELS, clip.labels, np.int32), (TIMES, clip.times, np.float64)):
                 if column is not None:
@@ -310,8 +339,9 @@ def _write_files(folder: Path, clips: Iterable[Any], layout: Layout, space: Spac
                         )
                     columns[name].append(np.asarray(column, kind))
             if clip.labels is not None:
-                _check_label(int(np.min(clip.labels)), classes, where)
-                _check_label(int(np.max(clip.labels)), classes, where)
+                _check_label(int(np.min(clip.labels)), len(classes), where)
+                _check_label(int(np.max(clip.labels)), len(classes), where)
+            has_labels.append(clip.labels is not None)
             records.append(dataclasses.replace(clip.record, start=total, length=length))
             total += length
         if not records:
@@ -320,6 +350,17 @@ def _write_files(folder: Path, clips: Iterable[Any], layout: Layout, space: Spac
         _write_header(file, (total, stored, CHANNELS))
         assert file.tell() == offset, "the header grew over the frames"
         _flush(file)
+    if 0 < len(columns[LABELS]) < len(records):
+        # Where only some clips have a class for each frame, the others' is that of the clip.
+        parts = iter(columns[LABELS])
+        columns[LABELS] = [
+            next(parts) if own else np.full(record.length, record.label, np.int32)
+            for own, record in zip(has_labels, records, strict=True)
+        ]
+    if isinstance(classes, Classes):
+        _, final = classes.ordered()
+        records = [dataclasses.replace(record, label=int(final[record.label])) for record in records]
+        columns[LABELS] = [final[labels] for labels in columns[LABELS]]
     for name, parts in columns.items():
         if parts and len(parts) != len(records):
             raise InputError(f"{name}: {len(parts)} of {len(records)} clips have it; expected all or none")
@@ -368,7 +409,8 @@ def _flush(file: IO[Any]) -> None:
     os.fsync(file.fileno())
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Checksum of a file, as ``store.json`` has it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

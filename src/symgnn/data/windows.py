@@ -1,6 +1,8 @@
 """Windows of motion for training, cut on the device the frames are on."""
 
+import dataclasses
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,11 +41,39 @@ class Mirror:
         return motion.index_select(-2, self.nodes) * self.signs
 
 
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """How training windows are changed at random; the fields of that name in [TrainingConfig][symgnn.config.TrainingConfig]."""
+
+    time_reversal: float = 0.0
+    """Probability that a window is played backwards, its last future frame first."""
+    mirror: float = 0.0
+    """Probability that a window is mirrored."""
+    tempo: float = 0.0
+    """Windows are played up to 1 + tempo times as fast or as slow, as far as the recording goes; evenly by ratio. Poses between
+    two frames are interpolated."""
+    crop: float = 0.0
+    """A whole clip loses up to this part of its frames, at its ends."""
+    rotation: float = 0.0
+    """Windows are turned by up to so many degrees, evenly: about the layout's vertical, or within the image."""
+    scale: float = 0.0
+    """Windows are made larger or smaller by up to this part, evenly."""
+    joint_dropping: float = 0.0
+    """Probability that a joint is missing from all observed frames of a window."""
+
+    @classmethod
+    def of(cls, settings: object) -> "Changes":
+        """Those that a record (the preset's training) names."""
+        return cls(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(cls)})
+
+
 class WindowSampler:
     """Random windows: a recording uniformly, then a start uniformly (reading 5).
 
-    A window is the frames start, start + step, ..., so every phase of the step is drawn. All frames lie in one tensor and a
-    batch is one gather on its device; only the random numbers are drawn where the generator lives. NaN stays NaN.
+    A window is the frames start, start + step, ..., so every phase of the step is drawn; or, with ``whole``, all of a recording
+    in as many frames as a window has, evenly. All frames lie in one tensor and a batch is one gather on its device; only the
+    random numbers are drawn where the generator lives. NaN stays NaN. In an image the confidence of future frames is NaN, for
+    it is not predicted.
 
     Args:
         frames: the joints in use of all recordings, one after the other, in the units of the data.
@@ -54,11 +84,10 @@ class WindowSampler:
         future: frames after them.
         step: keep every n-th frame.
         skip: leading frames of each recording that are left out (1 on CMU: the release's T-pose).
-        time_reversal: probability that a window is played backwards, its last future frame first.
-        mirror: probability that a window is mirrored.
-        tempo: windows are played up to 1 + tempo times as fast or as slow, as far as the recording goes; evenly by ratio.
-            Poses between two frames are interpolated.
-        reflection: how to mirror; needed where ``mirror`` is positive.
+        whole: a window is a whole recording.
+        changes: made at random to what ``sample`` draws.
+        reflection: how to mirror; needed where ``changes.mirror`` is positive.
+        up: axis that rotations are about; the third channel is a confidence where it is None.
         clips: what ``Batch.clip`` calls each recording; by default its position here.
         names: what messages call each recording.
         frame_labels: class of each frame; a window then has that of its current (last observed) frame.
@@ -80,23 +109,24 @@ class WindowSampler:
         future: int,
         step: int = 1,
         skip: int = 0,
-        time_reversal: float = 0.0,
-        mirror: float = 0.0,
-        tempo: float = 0.0,
+        whole: bool = False,
+        changes: Changes | None = None,
         reflection: Mirror | None = None,
+        up: int | None = 1,
         clips: Int[Tensor, " recording"] | None = None,
         names: Sequence[str] | None = None,
         frame_labels: Int[Tensor, " total"] | None = None,
         wraps: bool = False,
     ):
-        if min(observed, step) < 1 or min(future, skip, tempo) < 0:
+        changes = Changes() if changes is None else changes
+        if min(observed, step) < 1 or min(future, skip, changes.tempo) < 0:
             raise ValueError("expected observed >= 1, step >= 1, future >= 0, skip >= 0, tempo >= 0")
-        if mirror > 0 and reflection is None:
+        if changes.mirror > 0 and reflection is None:
             raise ValueError("mirror > 0 needs a reflection")
         device = frames.device
         self.observed, self.future, self.step = observed, future, step
-        self.time_reversal, self.mirror, self.tempo, self._reflection = time_reversal, mirror, tempo, reflection
-        span = (observed + future - 1) * step + 1
+        self.whole, self.changes, self._reflection, self._up = whole, changes, reflection, up
+        span = 1 if whole else (observed + future - 1) * step + 1
         counts = lengths.cpu() - skip - span + 1
         fits = counts > 0
         names = [f"recording {index}" for index in range(len(starts))] if names is None else names
@@ -129,9 +159,8 @@ class WindowSampler:
         future: int,
         step: int = 1,
         skip: int = 0,
-        time_reversal: float = 0.0,
-        mirror: float = 0.0,
-        tempo: float = 0.0,
+        whole: bool = False,
+        changes: Changes | None = None,
         device: torch.device | str = "cpu",
     ) -> "WindowSampler":
         """Load some clips of a store, joints in use only, onto a device; the arguments are those of the class."""
@@ -148,10 +177,10 @@ class WindowSampler:
             future=future,
             step=step,
             skip=skip,
-            time_reversal=time_reversal,
-            mirror=mirror,
-            tempo=tempo,
-            reflection=Mirror.of(store.layout, store.space, device) if mirror > 0 else None,
+            whole=whole,
+            changes=changes,
+            reflection=Mirror.of(store.layout, store.space, device),
+            up=None if store.space == "xyc" else "xyz".index(store.layout.up[-1]),
             clips=torch.tensor(list(indices)),
             names=[clip.recording for clip in clips],
             frame_labels=None
@@ -177,49 +206,94 @@ class WindowSampler:
             generator: source of all randomness, on whichever device; the same numbers are drawn whatever the probabilities.
         """
         device = torch.device("cpu") if generator is None else generator.device
-        # The fifth row only where it is used, so that trainings without it see the windows they always saw.
-        rows = 5 if self.tempo > 0 else 4
+        # A row only where it is used, so that trainings without it see the windows they always saw.
+        changes = self.changes
+        rows = 4 + (changes.tempo > 0 or changes.crop > 0)
         draws = torch.rand(rows, batch, generator=generator, device=device, dtype=torch.float64).to(self._frames.device)
         recording = (draws[0] * len(self._counts)).long()
-        backwards, mirrored = draws[2] < self.time_reversal, draws[3] < self.mirror
-        if self.tempo == 0:
+        backwards, mirrored = draws[2] < changes.time_reversal, draws[3] < changes.mirror
+        if self.whole:
+            kept = 1 - changes.crop * draws[4] if changes.crop > 0 else torch.ones_like(draws[0])
+            spare = (1 - kept) * (self._counts[recording] - 1)
+            window = self._cut(recording, draws[1] * spare, backwards, mirrored, kept)
+        elif changes.tempo == 0:
             start = (draws[1] * self._counts[recording]).long()
-            return self._cut(recording, start, backwards, mirrored)
-        steps = self.observed + self.future - 1
-        last = (self._counts[recording] - 1 + steps * self.step).double()
-        speed = torch.minimum((1 + self.tempo) ** (2 * draws[4] - 1), last / (steps * self.step))
-        start = draws[1] * (last - steps * self.step * speed)
-        return self._cut(recording, start, backwards, mirrored, speed)
+            window = self._cut(recording, start, backwards, mirrored)
+        else:
+            steps = self.observed + self.future - 1
+            last = (self._counts[recording] - 1 + steps * self.step).double()
+            speed = torch.minimum((1 + changes.tempo) ** (2 * draws[4] - 1), last / (steps * self.step))
+            start = draws[1] * (last - steps * self.step * speed)
+            window = self._cut(recording, start, backwards, mirrored, speed)
+        return self._moved(window, generator, device)
 
     def spread(self, windows: int) -> Batch:
         """The same windows at every call, for validation: up to ``windows`` of each recording, evenly spaced, as they are."""
         recordings, starts = [], []
         for recording, count in enumerate(self._counts.tolist()):
+            count = 1 if self.whole else count
             chosen = torch.linspace(0, count - 1, min(windows, count), dtype=torch.float64).round().long()
             starts.append(chosen)
             recordings.append(torch.full_like(chosen, recording))
         recording, start = (torch.cat(parts).to(self._frames.device) for parts in (recordings, starts))
         no = torch.zeros_like(recording, dtype=torch.bool)
+        if self.whole:
+            return self._cut(recording, start.double(), no, no, torch.ones_like(start, dtype=torch.float64))
         return self._cut(recording, start, no, no)
 
     def _cut(self, recording: Tensor, start: Tensor, backwards: Tensor, mirrored: Tensor, speed: Tensor | None = None) -> Batch:
+        last = (self._counts[recording] - 1)[:, None]
         offsets = self._offsets if speed is None else self._offsets * speed[:, None]
+        if self.whole:
+            offsets = offsets * (last / self._offsets[-1].clamp(min=1))
+        elif speed is not None:
+            last = last + self._offsets[-1]
         rows = start[:, None] + offsets
         if speed is not None:
             # Rounding must not reach for the frame after a recording's last.
-            rows = rows.minimum((self._counts[recording] - 1 + self._offsets[-1])[:, None].double())
-        if self.time_reversal > 0:
+            rows = rows.minimum(last.double())
+        if self.changes.time_reversal > 0:
             rows = torch.where(backwards[:, None], rows.flip(1), rows)
         first = self._starts[recording][:, None]
         motion = self._poses(first + rows) if speed is None else self._between(first, rows)
-        if self.mirror > 0 and self._reflection is not None:
+        if self.changes.mirror > 0 and self._reflection is not None:
             motion = torch.where(mirrored[:, None, None, None], self._reflection(motion), motion)
         label = self._labels[recording]
         if self._frame_labels is not None:
             label = self._frame_labels[first[:, 0] + rows[:, self.observed - 1].round().long()]
-        return Batch(
-            observed=motion[:, : self.observed], future=motion[:, self.observed :], label=label, clip=self._clips[recording]
-        )
+        past, future = motion.split((self.observed, self.future), dim=1)
+        if self._up is None:
+            future = torch.cat((future[..., :2], torch.full_like(future[..., 2:], math.nan)), dim=-1)
+        return Batch(observed=past, future=future, label=label, clip=self._clips[recording])
+
+    def _moved(self, window: Batch, generator: torch.Generator | None, device: torch.device) -> Batch:
+        """Turned, scaled and with joints missing, as ``changes`` has it."""
+        changes, size = self.changes, len(window.label)
+        past, future = window.observed, window.future
+        if changes.rotation or changes.scale:
+            draws = torch.rand(2, size, generator=generator, device=device, dtype=torch.float64).to(past) * 2 - 1
+            angle, factor = draws[0] * math.radians(changes.rotation), 1 + changes.scale * draws[1]
+            matrix = self._turns(angle) * factor[:, None, None]
+            if self._up is None:
+                matrix[:, 2, 2] = 1  # a confidence stays
+            past, future = (
+                torch.einsum("bij,btmj->btmi", matrix, motion.nan_to_num(0.0)) + 0 * motion for motion in (past, future)
+            )
+        if changes.joint_dropping:
+            dropped = torch.rand(size, past.shape[2], generator=generator, device=device) < changes.joint_dropping
+            past = past.masked_fill(dropped.to(past.device)[:, None, :, None], math.nan)
+        return Batch(observed=past, future=future, label=window.label, clip=window.clip)
+
+    def _turns(self, angle: Float[Tensor, " batch"]) -> Float[Tensor, "batch 3 3"]:
+        """Rotations about the vertical; in an image about the axis of the eye."""
+        axis = 2 if self._up is None else self._up
+        first, second = (axis + 1) % 3, (axis + 2) % 3
+        turns = torch.zeros(len(angle), 3, 3, dtype=angle.dtype, device=angle.device)
+        turns[:, axis, axis] = 1
+        turns[:, first, first] = turns[:, second, second] = angle.cos()
+        turns[:, second, first] = angle.sin()
+        turns[:, first, second] = -angle.sin()
+        return turns
 
     def _poses(self, rows: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time joint channel"]:
         # One index_select of whole poses is two to three times as fast as indexing with a matrix of rows.

@@ -16,6 +16,7 @@ from jaxtyping import Float32
 
 from symgnn.data import ClipRecord, Store
 from symgnn.data.readers.expmap_text import CMU_ACTIONS, H36M_ACTIONS
+from symgnn.data.resampling import evenly
 from symgnn.errors import InputError
 from symgnn.skeleton import Space
 
@@ -80,8 +81,10 @@ class Protocol:
     milliseconds: tuple[int, ...]
     """Frames reported, by their distance from the current one."""
     metrics: tuple[Metric, ...]
-    draw: "Benchmark | TestClips"
+    draw: "Benchmark | TestClips | WholeClips"
     """Which clips and where."""
+    whole: bool = False
+    """Whether a window is a whole clip of any length, in ``observed`` frames."""
 
     @property
     def frames(self) -> dict[int, int]:
@@ -113,6 +116,8 @@ class Protocol:
 
     def cut(self, store: Store, windows: Sequence[Window]) -> Float32[np.ndarray, "clip time stored 3"]:
         """Whole stored rows of some windows: ``observed`` frames, then ``future`` ones."""
+        if self.whole:
+            return np.stack([evenly(store.clip_frames(window.clip), self.observed) for window in windows])
         frames = slice(None, self.observed + self.future)
         return np.stack([store.clip_frames(window.clip)[:: self.step][window.start :][frames] for window in windows])
 
@@ -224,6 +229,19 @@ class TestClips:
         return Drawn(tuple(windows), tuple(missing))
 
 
+@dataclass(frozen=True)
+class WholeClips:
+    """Every clip of the test split with a class, once."""
+
+    def __call__(self, protocol: Protocol, store: Store) -> Drawn:
+        windows = tuple(
+            Window(index, 0, clip.label, store.class_names[clip.label])
+            for index in store.select(split="test")
+            if (clip := store.clips[index]).label >= 0
+        )
+        return Drawn(windows, () if windows else ("no clip with a class has the split test",))
+
+
 def _cmu(name: str, future: int, times: tuple[int, ...], reach: int) -> Protocol:
     return Protocol(
         name=name,
@@ -282,6 +300,14 @@ _RECOGNITION = replace(
     draw=TestClips(per_clip=1, seed=0),
 )
 
+_CLIPS = replace(
+    _RECOGNITION,
+    name="clips",
+    description="Recognition of whole clips, however long, of any data: each test clip with a class once",
+    draw=WholeClips(),
+    whole=True,
+)
+
 _PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
@@ -291,6 +317,7 @@ _PROTOCOLS = {
         _h36m("h36m-256", 128, "later work's"),
         _DEMO,
         _RECOGNITION,
+        _CLIPS,
     )
 }
 
@@ -331,7 +358,7 @@ def load_protocol(name: str, *, observed: int | None = None, future: int | None 
                 f"expected a model of that step and of at most so many frames, found step {step} and {observed} frames"
             )
         observed, future = protocol.observed, min(future, protocol.future)
-    elif name == "recognition":
+    elif name in ("recognition", "clips"):
         future = 0
     times = tuple(time for time in protocol.milliseconds if time <= future * FRAME)
     return replace(protocol, observed=observed, future=future, step=step, milliseconds=times)

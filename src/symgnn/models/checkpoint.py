@@ -25,7 +25,7 @@ FORMAT = 1
 WEIGHTS = Path(__file__).parents[1] / "weights"
 """Models that come with the package, each with a card in Markdown beside it."""
 
-CHANNELS = {"expmap": 3, "xyz": 3}
+CHANNELS = {"expmap": 3, "xyz": 3, "xyc": 3}
 """Coordinates a joint has in each space."""
 
 
@@ -127,7 +127,10 @@ class TrainedModel(nn.Module):
 
 def build(preset: Preset, layout: Layout, classes: int) -> SymGNN:
     """The untrained network of a preset on a body."""
-    return SymGNN(preset.model, layout, observed=preset.data.observed, channels=CHANNELS[preset.data.space], classes=classes)
+    data = preset.data
+    return SymGNN(
+        preset.model, layout, observed=data.observed, channels=CHANNELS[data.space], classes=classes, space=data.space
+    )
 
 
 def shipped_names() -> list[str]:

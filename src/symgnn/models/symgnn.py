@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from symgnn.config import ModelConfig
 from symgnn.models.network import Features, Network
+from symgnn.models.placement import Placed, Placement
 from symgnn.nn import GraphTemporalBlock, JointGraphConvolution, fill_missing
-from symgnn.skeleton import Layout, bone_graph, joint_graph
+from symgnn.skeleton import Layout, Space, bone_graph, joint_graph
 from symgnn.types import Output
 
 
@@ -28,6 +29,7 @@ class SymGNN(nn.Module):
         observed: frames of the window.
         channels: coordinates a joint (3 for positions and for exponential maps).
         classes: number of classes.
+        space: what the coordinates are, for ``config.placement``.
     """
 
     mean: Tensor
@@ -37,7 +39,9 @@ class SymGNN(nn.Module):
     bone_parents: Tensor
     bone_children: Tensor
 
-    def __init__(self, config: ModelConfig, layout: Layout, *, observed: int, channels: int, classes: int):
+    def __init__(
+        self, config: ModelConfig, layout: Layout, *, observed: int, channels: int, classes: int, space: Space = "xyz"
+    ):
         super().__init__()
         if not (config.recognition or config.prediction):
             raise ValueError("a model needs a recognition head, a prediction head, or both")
@@ -47,6 +51,7 @@ class SymGNN(nn.Module):
         self.layout = layout
         self.observed = observed
         self.classes = classes
+        self.placement = Placement(config.placement, layout, space)
         joints = layout.num_nodes
         self.register_buffer("mean", torch.zeros(joints, channels))
         self.register_buffer("scale", torch.ones(joints, channels))
@@ -67,7 +72,7 @@ class SymGNN(nn.Module):
         Coordinates that hardly vary (standard deviation below 1e-4) get scale 1, as the published preprocessing has it.
 
         Args:
-            recordings: poses at the model's frame rate; NaN is left out.
+            recordings: poses at the model's frame rate, placed as the model sees them; NaN is left out.
         """
         poses = torch.cat(list(recordings)).double()
         for mean, scale, values in (
@@ -113,8 +118,25 @@ class SymGNN(nn.Module):
 
     # -- the parts of a step ------------------------------------------------------------------------------------------------
 
+    def place(
+        self, observed: Float[Tensor, "batch time joint channel"]
+    ) -> tuple[Float[Tensor, "batch time joint channel"], Placed]:
+        """Windows in their bodies' own coordinates (as the preset's placement has it), and the way back."""
+        if self.config.placement == "none":
+            return observed, Placed(None, None)
+        placed = self.placement(self._filled_by_neighbours(observed))
+        return placed.apply(observed), placed
+
+    def _filled_by_neighbours(self, observed: Tensor) -> Tensor:
+        """Missing joints filled without knowing where bodies usually are: one that is never seen lies in the body's middle."""
+        middle = observed.nanmean(dim=(1, 2), keepdim=True).nan_to_num(0.0)
+        return fill_missing(observed - middle, torch.zeros_like(observed[0, 0])) + middle
+
     def encode(self, observed: Float[Tensor, "batch time joint channel"]) -> list[Features]:
         """Backbone features of each network: the joints', then the bones'.
+
+        Args:
+            observed: windows in their bodies' own coordinates, see ``place``.
 
         Raises:
             ValueError: another number of frames than the model was made for.
@@ -159,11 +181,13 @@ class SymGNN(nn.Module):
             observed: the last ``observed`` frames, NaN where a joint is missing.
             horizon: frames to predict, any number.
         """
+        observed, placed = self.place(observed)
         features = self.encode(observed)
         logits = self.fuse(self.recognise(features))
         # The bone network's future is a training target and nothing else (reading 15): only the joints' is computed here.
         futures = self.predict(features[:1], logits, horizon)
-        return Output(logits, self.denormalise(futures[0]) if futures else None, features[0].actional)
+        future = placed.undo(self.denormalise(futures[0])) if futures else None
+        return Output(logits, future, features[0].actional)
 
     @torch.no_grad()
     def folded(self) -> "SymGNN":

@@ -17,7 +17,7 @@ Everything else has a default; [LayoutFile][symgnn.skeleton.layout.LayoutFile] l
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +25,7 @@ from typing import Any, Literal
 import pydantic
 import pydantic.dataclasses
 import yaml
-from pydantic import ConfigDict, FiniteFloat, TypeAdapter
+from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter
 
 from symgnn.errors import InputError
 
@@ -33,6 +33,29 @@ LAYOUTS = Path(__file__).parent / "layouts"
 
 Space = Literal["xyz", "expmap", "xyc"]
 """Positions; exponential maps of the joints' rotations; image positions with the detector's confidence."""
+
+_PAIRED = (
+    "eye",
+    "ear",
+    "shoulder",
+    "elbow",
+    "wrist",
+    "hand",
+    "fingertip",
+    "thumb",
+    "hip",
+    "knee",
+    "ankle",
+    "heel",
+    "toe",
+    "small toe",
+)
+LANDMARKS = (
+    *("pelvis", "spine", "neck", "throat", "head", "crown", "nose"),
+    *(f"{side} {landmark}" for side in ("left", "right") for landmark in _PAIRED),
+)
+"""Places of the human body that layouts may share: ``neck`` is between the shoulders, ``throat`` above it, ``pelvis`` between
+the hips, ``spine`` halfway up the back, ``crown`` the top of the head, ``hand`` its middle."""
 
 AXES = "xyz"
 TRANSLATION = "translation"
@@ -66,6 +89,9 @@ class LayoutFile:
     """Coordinate that changes sign when left and right are exchanged."""
     up: Literal["x", "y", "z", "-x", "-y", "-z"] = "y"
     """Direction away from the ground, for drawing."""
+    landmarks: dict[str, str] = Field(default_factory=dict)
+    """Joint at each landmark of the human body, by the names of [LANDMARKS][symgnn.skeleton.layout.LANDMARKS]: what tells
+    which joints two layouts share."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +125,8 @@ class Layout:
     """Coordinate that changes sign for positions; for rotation vectors the other two do."""
     up: str = "y"
     """Direction away from the ground ("y", "-y", ...) of positions and of the rest pose."""
+    landmarks: dict[str, int] = field(default_factory=dict)
+    """Joint at each landmark of the human body that the layout names."""
 
     @property
     def num_nodes(self) -> int:
@@ -179,6 +207,7 @@ def layout_to_dict(layout: Layout) -> dict[str, Any]:
         "mirror": [[joints[joint], joints[other]] for joint, other in enumerate(layout.mirror) if joint < other],
         "mirror_axis": AXES[layout.mirror_axis],
         "up": layout.up,
+        "landmarks": {landmark: joints[joint] for landmark, joint in layout.landmarks.items()},
     }
 
 
@@ -242,6 +271,7 @@ def _layout(file: LayoutFile) -> Layout:
         mirror=tuple(rank[other[joint]] for joint in joints),
         mirror_axis=AXES.index(file.mirror_axis),
         up=file.up,
+        landmarks={landmark: rank[joint] for landmark, joint in _landmarks(file).items()},
     )
 
 
@@ -327,6 +357,13 @@ def _offsets(file: LayoutFile) -> tuple[tuple[float, float, float], ...] | None:
         if joint not in file.offsets:
             raise InputError(f"offsets: joint {joint!r} is missing; give every joint's offset or none")
     return tuple(file.offsets[joint] for joint in file.joints)
+
+
+def _landmarks(file: LayoutFile) -> dict[str, str]:
+    for landmark, joint in file.landmarks.items():
+        _known("landmarks", landmark, LANDMARKS, "the landmarks")
+        _known(f"landmarks.{landmark}", joint, file.joints, "joints")
+    return file.landmarks
 
 
 def _mirror(file: LayoutFile, nodes: Sequence[str]) -> dict[str, str]:

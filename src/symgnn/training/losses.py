@@ -5,10 +5,16 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, distributed
 
 
-def recognition_loss(logits: Float[Tensor, "batch classes"], label: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
-    """Cross entropy, eq. (11): the mean over the clips that have a label (-1 has none); 0 where no clip has."""
+def recognition_loss(
+    logits: Float[Tensor, "batch classes"], label: Int[Tensor, " batch"], smoothing: float = 0.0
+) -> Float[Tensor, ""]:
+    """Cross entropy, eq. (11): the mean over the clips that have a label (-1 has none); 0 where no clip has.
+
+    Args:
+        smoothing: share of the target that is spread evenly over all classes (not in the paper).
+    """
     exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    total = torch.nn.functional.cross_entropy(exact, label, ignore_index=-1, reduction="sum")
+    total = torch.nn.functional.cross_entropy(exact, label, ignore_index=-1, reduction="sum", label_smoothing=smoothing)
     return _mean(total, label >= 0)
 
 

@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from symgnn.config import Preset, TrainingConfig
-from symgnn.data import Store, WindowSampler, node_frames, split_recordings, stored_mean
+from symgnn.data import Changes, Store, WindowSampler, node_frames, split_recordings, stored_mean
 from symgnn.errors import InputError
 from symgnn.models import SymGNN
 from symgnn.models.checkpoint import Card, build, write_checkpoint
@@ -57,9 +57,8 @@ class MotionData(lightning.LightningDataModule):
             future=data.future,
             step=data.step,
             skip=data.skip,
-            time_reversal=training.time_reversal if augmented else 0.0,
-            mirror=training.mirror if augmented else 0.0,
-            tempo=training.tempo if augmented else 0.0,
+            whole=data.sampling == "whole",
+            changes=Changes.of(training) if augmented else Changes(),
             device=self._device(),
         )
 
@@ -88,9 +87,13 @@ class MotionData(lightning.LightningDataModule):
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         return batch  # it was cut there
 
-    def recordings(self) -> list[Tensor]:
-        """Poses of the training recordings at the model's frame rate, for the model's normalisation."""
+    def recordings(self, model: SymGNN) -> list[Tensor]:
+        """Poses of the training recordings as the model sees them (rate, placement), for its normalisation."""
         data = self.preset.data
+        if data.sampling == "whole" or self.preset.model.placement != "none":
+            windows = self._sampler(self.train_indices, augmented=False).spread(16)
+            placed = model.place(windows.observed)[1]
+            return list(placed.apply(torch.cat((windows.observed, windows.future), dim=1)).cpu())
         return [torch.from_numpy(node_frames(self.store, (i,))[data.skip :: data.step]) for i in self.train_indices]
 
 
@@ -242,7 +245,8 @@ class TrainingModule(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         network = self.reported
-        features = network.encode(batch.observed)
+        observed, placed = network.place(batch.observed)
+        features = network.encode(observed)
         logits = network.fuse(network.recognise(features))
         labelled = int((batch.label >= 0).sum())
         if logits is not None and labelled:
@@ -253,7 +257,7 @@ class TrainingModule(lightning.LightningModule):
             self.log_dict(figures, prog_bar=True, logger=False, batch_size=labelled, sync_dist=True)
         futures = network.predict(features[:1], logits, batch.future.shape[1])
         if futures:
-            loss = prediction_loss(futures[0], network.normalise(batch.future)[0])
+            loss = prediction_loss(futures[0], network.normalise(placed.apply(batch.future))[0])
             size = len(batch.label)
             self.log("validation_l1", loss, prog_bar=True, logger=False, batch_size=size, sync_dist=True)
 

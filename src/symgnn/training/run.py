@@ -13,7 +13,7 @@ import lightning
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from symgnn.config import Preset, preset_to_dict
+from symgnn.config import OWN, Preset, preset_to_dict
 from symgnn.data import Store
 from symgnn.errors import InputError
 from symgnn.files import write_whole
@@ -69,7 +69,7 @@ def train(
     """
     folder = Path(folder)
     last = folder / "last.ckpt"
-    store.require(load_layout(preset.data.layout), preset.data.space)
+    store.require(store.layout if preset.data.layout == OWN else load_layout(preset.data.layout), preset.data.space)
     if preset.training.steps % (interval := min(preset.training.validate_every, preset.training.steps)):
         raise InputError(
             f"training.steps: {preset.training.steps} is no multiple of training.validate_every ({interval}): "
@@ -93,7 +93,7 @@ def train(
     data = MotionData(store, preset)
     names = tuple(clip.recording for clip in store.clips)
     module = TrainingModule(preset, make_card(store, preset, data.train_indices), names)
-    module.model.fit_normalisation(data.recordings())
+    module.model.fit_normalisation(data.recordings(module.model))
     if module.average is not None:
         module.average.follow(module.model)
     if preset.training.precision == "64-true":

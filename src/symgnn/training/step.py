@@ -48,7 +48,8 @@ def training_step(model: SymGNN, batch: Batch, config: TrainingConfig) -> Step:
     """
     mixed = config.precision == "bf16-mixed"
     with torch.autocast(batch.observed.device.type, dtype=torch.bfloat16, enabled=mixed):
-        features = model.encode(batch.observed)
+        observed, placed = model.place(batch.observed)
+        features = model.encode(observed)
         leaves = [_leaf(each) for each in features]
         scores = model.recognise(leaves)
         logits = model.fuse(scores)
@@ -57,9 +58,11 @@ def training_step(model: SymGNN, batch: Batch, config: TrainingConfig) -> Step:
         losses: dict[str, Tensor] = {}
         prediction = None
         if scores:
-            losses["recognition"] = torch.stack([recognition_loss(each, batch.label) for each in scores]).sum()
+            losses["recognition"] = torch.stack(
+                [recognition_loss(each, batch.label, config.label_smoothing) for each in scores]
+            ).sum()
         if futures:
-            targets = model.normalise(batch.future)
+            targets = model.normalise(placed.apply(batch.future))
             prediction = torch.stack(list(map(prediction_loss, futures, targets))).sum()
             losses["prediction"] = prediction
             if config.velocity_weight:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
+from symgnn.data.readers.text import shortened
 from symgnn.data.store import CHANNELS, Clip, ClipRecord
 from symgnn.errors import InputError
 from symgnn.skeleton import Layout, load_layout
@@ -231,10 +232,3 @@ def _copies_of_test_files(folder: Path, records: Sequence[ClipRecord]) -> tuple[
 def _fingerprint(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def shortened(names: Sequence[str], most: int = 20) -> str:
-    """Names for a message: all of them, or the first and how many more."""
-    if len(names) <= most:
-        return ", ".join(names)
-    return f"{', '.join(names[:most])} and {len(names) - most} more"

@@ -5,6 +5,7 @@ import difflib
 import errno
 import functools
 import inspect
+import itertools
 import logging
 import os
 import shlex
@@ -13,14 +14,16 @@ import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from tyro.conf import FlagCreatePairsOff, Positional, arg
+from tyro.conf import Positional, arg
 
+from symgnn.cli.data import data_check, data_import, data_info, data_layouts, data_make, data_split
+from symgnn.cli.shared import File, Folder, Switch, check_place, duration, first, say, show
 from symgnn.config import (
     DataConfig,
     ModelConfig,
@@ -37,10 +40,8 @@ if TYPE_CHECKING:
     from symgnn.models.checkpoint import TrainedModel
     from symgnn.skeleton import Layout
 
-Folder = Annotated[Path, arg(metavar="DIR")]
-File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
-Switch = Annotated[bool, FlagCreatePairsOff, arg(help_behavior_hint="")]
 ZERO_VELOCITY = "zero-velocity"
+BASELINES = (ZERO_VELOCITY, "linear", "nearest")
 
 
 # --- commands -----------------------------------------------------------------------------------------------------------
@@ -72,6 +73,8 @@ def train(
         device: where to compute.
     """
     chosen = dataclasses.replace(load_preset(preset), data=window, model=model, training=training)
+    if window.sampling == "whole" and chosen.protocol == "recognition":
+        chosen = dataclasses.replace(chosen, protocol="clips")
     run_folder = out or Path("runs") / chosen.name
     from symgnn.data import open_data
     from symgnn.training import MotionData, TrainingModule
@@ -80,7 +83,7 @@ def train(
     def describe(module: TrainingModule, data: MotionData) -> None:
         parameters = sum(weight.numel() for weight in module.model.parameters())
         where = "" if not data.validation_indices else f", {len(data.validation_indices)} held out for validation"
-        _say(
+        say(
             f"{chosen.name}: {parameters:,} parameters; {len(data.train_indices)} recordings{where}; "
             f"{chosen.training.steps} steps of {chosen.training.batch} windows -> {run_folder}"
         )
@@ -89,13 +92,13 @@ def train(
     run = fit(chosen, open_data(folder), run_folder, resume=resume, accelerator=device, on_start=describe)
     if run.interrupted:
         return _interrupted(run.last)
-    _say(f"{chosen.training.steps} steps in {_duration(time.perf_counter() - began)}: {run.last}")
-    _say(f"next: symgnn evaluate {shlex.quote(str(run.folder))} --data {shlex.quote(str(folder))}")
+    say(f"{chosen.training.steps} steps in {duration(time.perf_counter() - began)}: {run.last}")
+    say(f"next: symgnn evaluate {shlex.quote(str(run.folder))} --data {shlex.quote(str(folder))}")
     return 0
 
 
 def evaluate(
-    model: Annotated[Positional[str], arg(metavar="RUN|CHECKPOINT|zero-velocity")],
+    model: Annotated[Positional[str], arg(metavar="RUN|CHECKPOINT|BASELINE")],
     /,
     data: Folder,
     protocol: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
@@ -107,29 +110,36 @@ def evaluate(
     """Judge a model by a protocol, beside zero-velocity on the same clips.
 
     Args:
-        model: folder of a run, a checkpoint, or zero-velocity (the baseline that repeats the last pose).
+        model: folder of a run, a checkpoint, or a baseline: zero-velocity repeats the last pose; linear (logistic regression)
+            and nearest (neighbour) recognise from the numbers of the training clips, to tell whether the network is worth it.
         data: a store, or a benchmark's own folder.
-        protocol: cmu-short, cmu-long, h36m-8, h36m-256, demo or recognition; by default that of the model's preset.
+        protocol: cmu-short, cmu-long, h36m-8, h36m-256, demo, recognition (windows) or clips (whole ones); by default that of
+            the model's preset, and clips for linear and nearest.
         selection: which weights of a run: the final ones, or those that did best on the held-out part of the training data.
         json: also write every figure to this file.
         html: also write a report with pictures to this file.
         up_to: add the error averaged up to each frame, which some papers print in place of the benchmark's figure.
     """
     for path in filter(None, (json, html)):
-        _check_place(path)
-    if model == ZERO_VELOCITY and (protocol is None or html is not None):
-        missing = "--protocol is needed: zero-velocity has no preset" if protocol is None else "--html needs a trained model"
-        raise InputError(f"{missing}")
-    trained = None if model == ZERO_VELOCITY else _load(model, selection)
+        check_place(path)
+    if model in BASELINES and html is not None:
+        raise InputError("--html needs a trained model")
+    if model == ZERO_VELOCITY and protocol is None:
+        raise InputError("--protocol is needed: zero-velocity has no preset")
+    trained = None if model in BASELINES else _load(model, selection)
     from symgnn.data import open_data
+    from symgnn.evaluation import Model, load_protocol
     from symgnn.evaluation import evaluate as judge
-    from symgnn.evaluation import load_protocol
     from symgnn.models.baselines import ZeroVelocity
 
     if trained is None:
-        assert protocol is not None
-        rules = load_protocol(protocol)
-        result = judge(ZeroVelocity(), rules, open_data(data), up_to=up_to, progress=True)
+        rules, store = load_protocol(protocol or "clips"), open_data(data)
+        baseline: Model = ZeroVelocity()
+        if model != ZERO_VELOCITY:
+            from symgnn.evaluation.classifiers import fitted_classifier
+
+            baseline, rules = fitted_classifier("linear" if model == "linear" else "nearest", rules, store)
+        result = judge(baseline, rules, store, up_to=up_to, progress=True)
     else:
         window = trained.preset.data
         rules = load_protocol(
@@ -157,7 +167,7 @@ def evaluate(
                 facts={"command": command},
             )
             write_page(html, report_page(figures))
-    _print(result)
+    show(result)
     if json is not None:
         from symgnn.files import write_whole
 
@@ -190,7 +200,7 @@ def predict(
     if out is not None and out.suffix.lower() not in (".json", ".npz"):
         raise InputError(f"--out {out}: found the suffix {out.suffix!r}, expected .json or .npz")
     for path in filter(None, (out, html)):
-        _check_place(path)
+        check_place(path)
     model = _load(checkpoint, "last")
     from symgnn.runtime import predict as answer
     from symgnn.runtime import prediction_page, read_clips, write_predictions
@@ -212,9 +222,9 @@ def predict(
         sure = "" if one.label is None else f"{one.probabilities[one.label]:.1%}"
         future = "" if one.future is None else f"{len(one.future)} poses, {one.milliseconds[-1]:.0f} ms"
         table.add_row(Text(name), one.label or "", sure, future)
-    _print(table)
+    show(table)
     for path in filter(None, (out, html)):
-        _say(f"wrote {path}")
+        say(f"wrote {path}")
     return 0
 
 
@@ -249,7 +259,7 @@ def info(
         )
     from symgnn.experiments.sizes import sizes
 
-    _print(Text(f"{preset.name}: {about}"))
+    show(Text(f"{preset.name}: {about}"))
     table = Table(title=f"one clip, {preset.data.observed} frames observed, {preset.data.future} predicted")
     for name, justify in (("network", "left"), ("part", "left"), ("parameters", "right"), ("GFLOP", "right")):
         table.add_column(name, justify=justify)  # pyright: ignore[reportArgumentType]
@@ -259,98 +269,9 @@ def info(
     table.add_section()
     total = sum(size.parameters for size in found), sum(size.flop for size in found) / 1e9
     table.add_row("all", "", f"{total[0]:,}", f"{total[1]:.4f}", style="bold")
-    _print(table)
+    show(table)
     _graphs(layout, preset.model.hop)
     _sources(preset)
-    return 0
-
-
-def data_import(
-    source: Annotated[Positional[Path], arg(metavar="DIR")],
-    target: Annotated[Positional[Path], arg(metavar="STORE")],
-    /,
-    kind: Annotated[Literal["cmu", "h36m"] | None, arg(name="as", help_behavior_hint="")] = None,
-) -> int:
-    """Convert a benchmark's folder to a store, which opens at once.
-
-    Args:
-        source: folder of the data set.
-        target: folder to make; it must not exist.
-        kind: which data set it is, where its folders do not say.
-    """
-    from symgnn.data import import_data
-
-    store = import_data(source, target, kind=kind)
-    _say(f"{target}: {len(store.clips)} clips, {len(store.frames):,} frames")
-    return 0
-
-
-def data_make(
-    target: Annotated[Positional[Path], arg(metavar="STORE")],
-    /,
-    seed: int = 0,
-    clips_per_class: int = 32,
-    in_place: Switch = False,
-) -> int:
-    """Make the built-in motion, a store to try things on.
-
-    Eight movements of made-up people; figures on it are never results.
-
-    Args:
-        target: folder to make; it must not exist.
-        seed: decides everything random.
-        clips_per_class: clips of each movement, 16 or more.
-        in_place: everybody stays on one spot, as on a treadmill; so the demo has it.
-    """
-    if clips_per_class < 16:
-        raise InputError(f"--clips-per-class: found {clips_per_class}, expected 16 or more: each of 16 people does everything")
-    if seed < 0:
-        raise InputError(f"--seed: found {seed}, expected a number from 0 on")
-    from symgnn.data import make_motion
-
-    store = make_motion(target, seed=seed, clips_per_class=clips_per_class, in_place=in_place)
-    _say(f"{target}: {len(store.clips)} clips, {len(store.frames):,} frames")
-    return 0
-
-
-def data_info(store: Annotated[Positional[Path], arg(metavar="STORE")], /, verify: Switch = False) -> int:
-    """Show what a store holds.
-
-    Args:
-        store: a store's folder.
-        verify: compare every file with its checksum too.
-    """
-    from symgnn.data import Store
-
-    opened = Store.open(store)
-    if verify:
-        opened.verify()
-    layout = opened.layout
-    seconds = len(opened.frames) / opened.fps
-    lines = [
-        f"{store}: {len(opened.clips)} clips, {len(opened.frames):,} frames ({_duration(seconds)} at {opened.fps:g} a second)",
-        f"layout {layout.name}: {len(layout.joints)} joints, {layout.num_nodes} in use",
-        f"space {opened.space}, unit {opened.unit}",
-    ]
-    for name, values in (("missing", opened.missing), ("copies of test files, not trained on", opened.leaked)):
-        if values:
-            lines.append(f"{name}: {', '.join(values)}")
-    if verify:
-        lines.append("every file is what was written (sha256)")
-    _print(Text("\n".join(lines)))
-    splits = sorted({clip.split for clip in opened.clips})
-    table = Table(title="clips (frames)")
-    table.add_column("class")
-    for split in splits:
-        table.add_column(split or "no split", justify="right")
-    for label, name in [*enumerate(opened.class_names), (-1, "no class")]:
-        cells = []
-        for split in splits:
-            clips = [opened.clips[index] for index in opened.select(label=label, split=split)]
-            cells.append(f"{len(clips)} ({sum(clip.length for clip in clips):,})" if clips else "·")
-        if label >= 0 or any(cell != "·" for cell in cells):
-            table.add_row(name, *cells)
-    _print(table)
     return 0
 
 
@@ -370,14 +291,14 @@ def demo(
             raise InputError(f"--steps: found {steps}, expected 1 or more")
         training = dataclasses.replace(preset.training, steps=steps, validate_every=steps)
         preset = dataclasses.replace(preset, training=training)
-    from symgnn.experiments.demo import demo as show
+    from symgnn.experiments.demo import demo as run_demo
 
-    done = show(out, preset, say=_say)
+    done = run_demo(out, preset, say=say)
     if done.result is None:
         return _interrupted(done.run.last, again="symgnn demo starts anew")
-    _print(done.result)
-    _print(Text(f"\n{_duration(done.seconds)} in all; the checkpoint: {done.run.last}"))
-    _print(Text(f"the report, to open in a browser: {done.report.resolve()}", style="bold"))
+    show(done.result)
+    show(Text(f"\n{duration(done.seconds)} in all; the checkpoint: {done.run.last}"))
+    show(Text(f"the report, to open in a browser: {done.report.resolve()}", style="bold"))
     return 0
 
 
@@ -394,7 +315,7 @@ def bench(
         quick: fewer repetitions.
     """
     if json is not None:
-        _check_place(json)
+        check_place(json)
     for preset in presets:
         load_preset(preset)
     from symgnn.experiments.bench import bench as measure
@@ -413,8 +334,11 @@ _COMMANDS: dict[str, Callable[..., int]] = {
     "info": info,
     "bench": bench,
     "data import": data_import,
-    "data make": data_make,
     "data info": data_info,
+    "data check": data_check,
+    "data split": data_split,
+    "data layouts": data_layouts,
+    "data make": data_make,
     "demo": demo,
 }
 
@@ -458,8 +382,25 @@ def _run(words: list[str]) -> int:
     if command in (train, info):
         # --help shows, and overrides change, the values of the preset that is named.
         preset = load_preset(_named_preset(rest))
+        if preset.name == "own" and command is train and not {"-h", "--help"} & set(rest):
+            preset = _for_own_data(preset, rest)
         command = functools.partial(command, window=preset.data, model=preset.model, training=preset.training)
     return tyro.cli(command, prog=f"symgnn {name}", args=rest)
+
+
+def _for_own_data(preset: Preset, words: Sequence[str]) -> Preset:
+    """The preset for a user's own recordings with what their store decides; it is said."""
+    folder = next((after for word, after in itertools.pairwise(words) if word == "--data"), None)
+    folder = folder or next((word.partition("=")[2] for word in words if word.startswith("--data=")), None)
+    if folder is None:
+        return preset  # the parser says that --data is missing
+    from symgnn.data import open_data
+    from symgnn.training.own import fitted
+
+    preset, reasons = fitted(preset, open_data(folder))
+    for reason in reasons:
+        say(reason)
+    return preset
 
 
 def _named_preset(words: Sequence[str]) -> str:
@@ -542,7 +483,7 @@ def _graphs(layout: "Layout", hop: int) -> None:
         f"parts: {len(layout.parts)}, {len(layout.part_edges)} pairs of them joined",
         *(f"  {name}: {', '.join(layout.node_names[node] for node in nodes)}" for name, nodes in layout.parts.items()),
     ]
-    _print(Text("\n".join(lines)))
+    show(Text("\n".join(lines)))
 
 
 def _sources(preset: Preset) -> None:
@@ -557,7 +498,7 @@ def _sources(preset: Preset) -> None:
             shown = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else f"{value}"
             table.add_row(Text(f"{section}.{name}"), Text(shown), Text(sources[name]))
         table.add_section()
-    _print(table)
+    show(table)
 
 
 class _Lines(logging.Handler):
@@ -569,26 +510,10 @@ class _Lines(logging.Handler):
 
 def _listen() -> None:
     logger = logging.getLogger("symgnn")
-    if not _first():
+    if not first():
         logger.setLevel(logging.ERROR)  # what the first process says, too
     if not any(isinstance(handler, _Lines) for handler in logger.handlers):
         logger.addHandler(_Lines())
-
-
-def _first() -> bool:
-    """Whether this is the only process, or the first of torchrun's."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def _say(line: str) -> None:
-    """Tell how work goes: on stderr, so that stdout holds results alone; of several processes the first speaks."""
-    if _first():
-        print(line, file=sys.stderr, flush=True)
-
-
-def _print(result: Any) -> None:
-    """Print a result; a file or a pipe takes lines of any length."""
-    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(result)
 
 
 def _fail(message: str) -> int:
@@ -603,18 +528,3 @@ def _interrupted(last: Path, again: str | None = None) -> int:
     kept = f"kept {last}" if last.is_file() else "no checkpoint had been written yet"
     print(f"symgnn: interrupted; {kept}; {again}", file=sys.stderr)
     return 130
-
-
-def _duration(seconds: float) -> str:
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.0f} s"
-    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def _check_place(path: Path) -> None:
-    """Find out before long work that a file cannot be written there."""
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; expected the name of a file to write")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: there is no folder {path.parent}; make it first")

@@ -1,0 +1,266 @@
+"""The commands that make, mend and look at data."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from rich.table import Table
+from rich.text import Text
+from tyro.conf import Positional, arg
+
+from symgnn.cli.shared import File, Switch, check_place, duration, say, show
+from symgnn.errors import InputError
+
+KINDS = ("table", "jsonl", "arrays")
+"""Formats of a user's own files; those of symgnn.data.importing, which help need not load."""
+
+
+def data_import(
+    source: Annotated[Positional[Path], arg(metavar="FOLDER|FILE")],
+    target: Annotated[Positional[Path], arg(metavar="STORE")],
+    /,
+    kind: Annotated[str | None, arg(name="as", metavar="FORMAT", help_behavior_hint="")] = None,
+    layout: Annotated[str | None, arg(metavar="NAME|FILE.yaml", help_behavior_hint="")] = None,
+    labels: File = None,
+    label_column: Annotated[str | None, arg(metavar="HEADING|N", help_behavior_hint="")] = None,
+    label_from_name: Annotated[str | None, arg(metavar="REGEX", help_behavior_hint="")] = None,
+    label_from_folder: Switch = False,
+    no_class: Annotated[tuple[str, ...], arg(metavar="LABEL...")] = ("-1",),
+    cut: Switch = False,
+    shortest: int = 1,
+    fps: Annotated[float | None, arg(help_behavior_hint="")] = None,
+    subject_from_name: Annotated[str | None, arg(metavar="REGEX", help_behavior_hint="")] = None,
+    zero_is_missing: Switch = False,
+) -> int:
+    """Make a store of recordings: your own in any of the usual forms, or a benchmark's folder.
+
+    Files that cannot be used do not stop the work: they are listed in STORE.bad.csv with the reason, and the exit code is 1.
+
+    Args:
+        source: folder, searched to the bottom, or a file.
+        target: folder to make; it must not exist.
+        kind: what the files are, where their names do not say: {kinds}.
+        layout: the body (symgnn data layouts), where the files do not name their joints.
+        labels: CSV file of file,label and, if you like, subject,camera,setup,split: a line for each file.
+        label_column: of tables: heading or number (from the end where negative) of the column with each frame's class.
+        label_from_name: the first group of this, searched in each file's path, is its class.
+        label_from_folder: the name of a file's folder is its class.
+        no_class: labels that mean none.
+        cut: make a clip of each run of frames of one class, in place of a class for each frame.
+        shortest: leave out clips of fewer frames.
+        fps: frames a second; files that tell their own rate or times are resampled to it.
+        subject_from_name: the first group of this, searched in each file's path, is who moves.
+        zero_is_missing: a joint at exactly 0 0 0 was not seen.
+    """
+    from symgnn.data import import_data, recognise_benchmark
+    from symgnn.data.importing import ImportOptions, import_recordings
+
+    benchmark = recognise_benchmark(source) if kind is None else kind if kind in ("cmu", "h36m") else None
+    if benchmark is not None:
+        store = import_data(source, target, kind=benchmark)
+        say(f"{target}: {len(store.clips)} clips, {len(store.frames):,} frames")
+        return 0
+    if sum((labels is not None, label_from_name is not None, label_from_folder)) > 1:
+        raise InputError("--labels, --label-from-name, --label-from-folder: expected one of them at most")
+    options = ImportOptions(
+        layout=layout,
+        labels=labels,
+        label_column=label_column,
+        label_from_name=label_from_name,
+        label_from_folder=label_from_folder,
+        no_class=("", *no_class),
+        cut=cut,
+        shortest=shortest,
+        fps=fps,
+        subject_from_name=subject_from_name,
+        zero_is_missing=zero_is_missing,
+    )
+    done = import_recordings(source, target, kind, options)
+    for note in done.notes:
+        say(note)
+    store = done.store
+    say(f"{target}: {done.files - len(done.bad)} files, {len(store.clips)} clips, {len(store.frames):,} frames")
+    for file, reason in done.bad[:5]:
+        say(f"not used: {file}: {reason}")
+    if done.report is not None:
+        say(f"{len(done.bad)} of {done.files} files could not be used; all of them, with the reason: {done.report}")
+        return 1
+    say(f"next: symgnn data check {target}")
+    return 0
+
+
+data_import.__doc__ = (data_import.__doc__ or "").format(kinds=", ".join(("cmu", "h36m", *KINDS)))
+
+
+def data_check(
+    store: Annotated[Positional[Path], arg(metavar="STORE|DIR")],
+    /,
+    json: File = None,
+) -> int:
+    """Look for what a careful colleague would notice before training.
+
+    Counts, lengths, missing and jumping joints, bones that change their length, units, bodies upside down or mirrored, clips
+    without motion, copies, and the same sequence in training and test. The exit code is 1 after an error, 0 after warnings.
+
+    Args:
+        store: a store's folder, or a benchmark's.
+        json: also write what was found to this file.
+    """
+    import dataclasses
+    import json as json_format
+
+    from symgnn.data import open_data
+    from symgnn.data.checking import check_store
+    from symgnn.files import write_whole
+
+    if json is not None:
+        check_place(json)
+    done = check_store(open_data(store), progress=True)
+    splits = sorted({split for row in done.classes.values() for split in row})
+    table = Table(title="clips")
+    table.add_column("class")
+    for split in splits:
+        table.add_column(split, justify="right")
+    for name, row in done.classes.items():
+        table.add_row(name, *(f"{row.get(split, 0) or '·'}" for split in splits))
+    show(table)
+    style = {"error": "bold red", "warning": "yellow", "note": ""}
+    for finding in done.findings:
+        about = f" [{', '.join(finding.clips[:4])}{f' and {len(finding.clips) - 4} more' if len(finding.clips) > 4 else ''}]"
+        show(Text.assemble((finding.level, style[finding.level]), f": {finding.what}{about if finding.clips else ''}"))
+    if json is not None:
+        content = {
+            "errors": done.errors,
+            "clips": done.classes,
+            "findings": [dataclasses.asdict(each) for each in done.findings],
+        }
+        write_whole(json, json_format.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")
+    return 1 if done.errors else 0
+
+
+def data_split(
+    store: Annotated[Positional[Path], arg(metavar="STORE")],
+    /,
+    by: Literal["subject", "camera", "setup", "random"],
+    holdout: Annotated[tuple[str, ...], arg(metavar="NAME...|PART")],
+    seed: int = 0,
+) -> int:
+    """Say which clips of a store train and which test.
+
+    The test side is of people (cameras, setups) the training never saw; nothing but the table of clips changes.
+
+    Args:
+        store: a store's folder.
+        by: what must not be on both sides; random draws whole recordings.
+        holdout: names of the test subjects (cameras, setups); with --by random the part of the recordings, such as 0.2.
+        seed: of --by random.
+    """
+    from symgnn.data import Store
+    from symgnn.data.splitting import split_store
+
+    done = split_store(Store.open(store), by, [word for each in holdout for word in each.split(",") if word], seed)
+    parts = {side: [clip for clip in done.clips if clip.split == side] for side in ("train", "test")}
+    for side, clips in parts.items():
+        say(f"{side}: {len(clips)} clips, {sum(clip.length for clip in clips):,} frames")
+    return 0
+
+
+def data_layouts(
+    name: Annotated[Positional[str | None], arg(metavar="NAME|FILE.yaml", help_behavior_hint="")] = None, /
+) -> int:
+    """List the built-in layouts, or show one.
+
+    Args:
+        name: of a layout, or the YAML file of your own.
+    """
+    from symgnn.skeleton import layout_names, load_layout
+
+    if name is None:
+        table = Table()
+        for heading in ("layout", "joints", "in use", "parts", "unit"):
+            table.add_column(heading, justify="left" if heading in ("layout", "unit") else "right")
+        for each in layout_names():
+            layout = load_layout(each)
+            table.add_row(each, f"{len(layout.joints)}", f"{layout.num_nodes}", f"{len(layout.parts)}", layout.unit)
+        show(table)
+        return 0
+    layout = load_layout(name)
+    landmark = {joint: mark for mark, joint in layout.landmarks.items()}
+    part = {layout.nodes[node]: of for of, nodes in layout.parts.items() for node in nodes}
+    table = Table(title=f"{layout.name}, unit {layout.unit}, up is {layout.up}")
+    for heading in ("", "joint", "hangs on", "mirrored", "part", "landmark"):
+        table.add_column(heading)
+    for index, joint in enumerate(layout.joints):
+        above = layout.joints[layout.parents[index]] if layout.parents[index] >= 0 else ""
+        other = layout.joints[layout.mirror[index]] if layout.mirror[index] != index else ""
+        table.add_row(f"{index}", joint, above, other, part.get(index, "(not in use)"), landmark.get(index, ""))
+    show(table)
+    return 0
+
+
+def data_make(
+    target: Annotated[Positional[Path], arg(metavar="STORE")],
+    /,
+    seed: int = 0,
+    clips_per_class: int = 32,
+    in_place: Switch = False,
+) -> int:
+    """Make the built-in motion, a store to try things on.
+
+    Eight movements of made-up people; figures on it are never results.
+
+    Args:
+        target: folder to make; it must not exist.
+        seed: decides everything random.
+        clips_per_class: clips of each movement, 16 or more.
+        in_place: everybody stays on one spot, as on a treadmill; so the demo has it.
+    """
+    if clips_per_class < 16:
+        raise InputError(f"--clips-per-class: found {clips_per_class}, expected 16 or more: each of 16 people does everything")
+    if seed < 0:
+        raise InputError(f"--seed: found {seed}, expected a number from 0 on")
+    from symgnn.data import make_motion
+
+    store = make_motion(target, seed=seed, clips_per_class=clips_per_class, in_place=in_place)
+    say(f"{target}: {len(store.clips)} clips, {len(store.frames):,} frames")
+    return 0
+
+
+def data_info(store: Annotated[Positional[Path], arg(metavar="STORE")], /, verify: Switch = False) -> int:
+    """Show what a store holds.
+
+    Args:
+        store: a store's folder.
+        verify: compare every file with its checksum too.
+    """
+    from symgnn.data import Store
+
+    opened = Store.open(store)
+    if verify:
+        opened.verify()
+    layout = opened.layout
+    seconds = len(opened.frames) / opened.fps
+    lines = [
+        f"{store}: {len(opened.clips)} clips, {len(opened.frames):,} frames ({duration(seconds)} at {opened.fps:g} a second)",
+        f"layout {layout.name}: {len(layout.joints)} joints, {layout.num_nodes} in use",
+        f"space {opened.space}, unit {opened.unit}",
+    ]
+    for name, values in (("missing", opened.missing), ("copies of test files, not trained on", opened.leaked)):
+        if values:
+            lines.append(f"{name}: {', '.join(values)}")
+    if verify:
+        lines.append("every file is what was written (sha256)")
+    show(Text("\n".join(lines)))
+    splits = sorted({clip.split for clip in opened.clips})
+    table = Table(title="clips (frames)")
+    table.add_column("class")
+    for split in splits:
+        table.add_column(split or "no split", justify="right")
+    for label, name in [*enumerate(opened.class_names), (-1, "no class")]:
+        cells = []
+        for split in splits:
+            clips = [opened.clips[index] for index in opened.select(label=label, split=split)]
+            cells.append(f"{len(clips)} ({sum(clip.length for clip in clips):,})" if clips else "·")
+        if label >= 0 or any(cell != "·" for cell in cells):
+            table.add_row(name, *cells)
+    show(table)
+    return 0

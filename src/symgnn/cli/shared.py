@@ -1,0 +1,47 @@
+"""What the commands share: kinds of arguments, and how results and progress are said."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from rich.console import Console
+from tyro.conf import FlagCreatePairsOff, arg
+
+from symgnn.errors import InputError
+
+Folder = Annotated[Path, arg(metavar="DIR")]
+File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
+Switch = Annotated[bool, FlagCreatePairsOff, arg(help_behavior_hint="")]
+
+
+def first() -> bool:
+    """Whether this is the only process, or the first of torchrun's."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def say(line: str) -> None:
+    """Tell how work goes: on stderr, so that stdout holds results alone; of several processes the first speaks."""
+    if first():
+        print(line, file=sys.stderr, flush=True)
+
+
+def show(result: Any) -> None:
+    """Print a result; a file or a pipe takes lines of any length."""
+    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(result)
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it: 12 s, 3 min 5 s, 2 h 10 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.0f} s"
+    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def check_place(path: Path) -> None:
+    """Find out before long work that a file cannot be written there."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; expected the name of a file to write")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent}; make it first")

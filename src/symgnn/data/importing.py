@@ -1,0 +1,476 @@
+"""A user's own files to a store: which readers there are, and what is made of what they read."""
+
+import csv
+import dataclasses
+import io
+import itertools
+import logging
+import math
+import multiprocessing
+import os
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from symgnn.data.readers.arrays import read_arrays
+from symgnn.data.readers.json_lines import read_json_lines
+from symgnn.data.readers.table import read_table
+from symgnn.data.readers.text import read_text, shortened
+from symgnn.data.recording import Recording
+from symgnn.data.resampling import resample
+from symgnn.data.store import Classes, Clip, ClipRecord, Store, natural, write_store
+from symgnn.errors import InputError
+from symgnn.files import write_whole
+from symgnn.skeleton import Layout, layout_names, load_layout
+
+_logger = logging.getLogger("symgnn.data")
+
+MANY = 64
+"""Files from which on several processes read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions:
+    """What a user says of files that do not say it themselves."""
+
+    layout: str | None = None
+    """Name or YAML file of the body's layout."""
+    labels: Path | None = None
+    """CSV file with a class for each file: ``file,label`` and, as far as they are there, ``subject,camera,setup,split``."""
+    label_column: str | None = None
+    """Column of a table with the class of each frame: a heading, or a number from 1 on (from the end where negative)."""
+    label_from_name: str | None = None
+    """Regular expression; its first group (or all it matches), searched in each file's path, is the class."""
+    label_from_folder: bool = False
+    """The name of a file's folder is its class."""
+    no_class: tuple[str, ...] = ("", "-1")
+    """What frames without a class are labelled with."""
+    cut: bool = False
+    """Make a clip of each run of frames of one class (and of each run without)."""
+    shortest: int = 1
+    """Clips of fewer frames are left out."""
+    fps: float | None = None
+    """Frames a second: of files that do not say, and that others are resampled to."""
+    subject_from_name: str | None = None
+    """Regular expression for who moves, as ``label_from_name``."""
+    zero_is_missing: bool = False
+    """Whether a joint at exactly 0, 0, 0 was not seen."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of files."""
+
+    description: str
+    """One line for ``--help``."""
+    suffixes: tuple[str, ...]
+    """How the files' names end."""
+    read: Callable[[Path, Layout | None, ImportOptions], list[Recording]]
+    """The recordings of one file (or folder, for formats that keep a file a frame)."""
+    folders: bool = False
+    """Whether a recording is a folder of files."""
+
+
+FORMATS: dict[str, Format] = {
+    "table": Format(
+        "a frame a line, columns of coordinates or cells 'x y z'",
+        (".csv", ".tsv", ".txt"),
+        lambda path, layout, options: read_table(path, layout, options.label_column),
+    ),
+    "jsonl": Format(
+        "JSON lines, an object a frame", (".jsonl", ".ndjson"), lambda path, layout, _: read_json_lines(path, layout)
+    ),
+    "arrays": Format(
+        "numpy arrays (frames, joints, 2 or 3)", (".npy", ".npz"), lambda path, layout, _: read_arrays(path, layout)
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What came of an import."""
+
+    store: Store
+    files: int
+    """Files read."""
+    bad: tuple[tuple[str, str], ...]
+    """File and message of each that could not be used."""
+    report: Path | None
+    """The file that lists them."""
+    notes: tuple[str, ...]
+    """What was assumed or left out."""
+
+
+def import_recordings(
+    source: str | Path,
+    target: str | Path,
+    kind: str | None = None,
+    options: ImportOptions | None = None,
+    *,
+    progress: bool = True,
+) -> Imported:
+    """Make a store of a folder of recordings (or of one file).
+
+    Files that cannot be used do not stop the work: they are listed in ``TARGET.bad.csv``, with the reason.
+
+    Args:
+        source: the folder, searched to the bottom, or a file.
+        target: the store to make; must not exist.
+        kind: one of ``FORMATS``; by default what the files' names say.
+        options: what the files do not say themselves.
+        progress: show a progress bar.
+
+    Raises:
+        InputError: there is no such folder, no file of the kind in it, none that can be used, or an option does not fit.
+    """
+    source, target, options = Path(source), Path(target), options or ImportOptions()
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise InputError(f"{target}: exists already; remove it or choose another name")
+    kind = kind or recognise_files(source)
+    if kind not in FORMATS:
+        raise InputError(f"--as {kind}: no such format (there are: {', '.join(FORMATS)})")
+    form = FORMATS[kind]
+    files = _sources(source, form)
+    layout = None if options.layout is None else load_layout(options.layout)
+    root = source if source.is_dir() else source.parent
+    work = _Import(root, layout, options)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("files"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
+        read = bar.track(_read_all(files, kind, layout, options), total=len(files), description=f"Reading {source.name}")
+        clips = work.clips(read)
+        try:
+            first = next(clips)
+        except StopIteration:
+            reasons = "; ".join(f"{file}: {message}" for file, message in work.bad[:3])
+            raise InputError(f"{source}: none of {len(files)} files can be used: {reasons or 'they hold no clip'}") from None
+        store = write_store(
+            target,
+            itertools.chain([first], clips),
+            layout=work.layout,
+            space=work.space,
+            fps=work.fps,
+            class_names=work.classes,
+            unit=work.unit or work.layout.unit,
+            notes={"origin": kind},
+        )
+    if work.short:
+        work.notes.append(f"left out: {work.short} clips of fewer than {options.shortest} frames")
+    report = None
+    if work.bad:
+        report = target.with_name(f"{target.name}.bad.csv")
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([("file", "reason"), *work.bad])
+        write_whole(report, text.getvalue().encode())
+    return Imported(store, len(files), tuple(work.bad), report, tuple(work.notes))
+
+
+def recognise_files(source: Path) -> str:
+    """The format that most files below a folder have the suffix of.
+
+    Raises:
+        InputError: there is no such folder, or no file of a known kind in it.
+    """
+    if not source.exists():
+        raise InputError(f"{source}: no such file or folder")
+    counts = {kind: sum(1 for _ in _candidates(source, form.suffixes)) for kind, form in FORMATS.items() if not form.folders}
+    kind, count = max(counts.items(), key=lambda pair: pair[1])
+    if not count:
+        suffixes = ", ".join(suffix for form in FORMATS.values() for suffix in form.suffixes)
+        raise InputError(f"{source}: found no file of a known kind; expected {suffixes}: say which format it is by --as")
+    return kind
+
+
+def _sources(source: Path, form: Format) -> list[Path]:
+    files = sorted(_candidates(source, form.suffixes), key=lambda path: natural(path.as_posix()))
+    if form.folders:
+        files = list(dict.fromkeys(file.parent for file in files))
+    if not files:
+        raise InputError(f"{source}: found no {', '.join(form.suffixes)} file in it")
+    return files
+
+
+def _candidates(source: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
+    if source.is_file():
+        return iter([source])
+    return (path for path in source.rglob("*") if path.name.lower().endswith(suffixes) and path.is_file())
+
+
+def _read_all(
+    files: Sequence[Path], kind: str, layout: Layout | None, options: ImportOptions
+) -> Iterator[tuple[Path, list[Recording] | InputError]]:
+    """What each file holds, or why it cannot be used, in order; many files are read by as many processes as there are cores."""
+    if len(files) < MANY:
+        for path in files:
+            yield path, _read_one(path, kind, layout, options)
+        return
+    workers = os.cpu_count() or 1
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("forkserver")) as pool:
+        # A bounded number ahead of whoever writes: memory stays flat however many files there are.
+        ahead: deque[tuple[Path, Future[list[Recording] | InputError]]] = deque()
+        for path in files:
+            ahead.append((path, pool.submit(_read_one, path, kind, layout, options)))
+            if len(ahead) >= 8 * workers:
+                done, future = ahead.popleft()
+                yield done, future.result()
+        for done, future in ahead:
+            yield done, future.result()
+
+
+def _read_one(path: Path, kind: str, layout: Layout | None, options: ImportOptions) -> list[Recording] | InputError:
+    try:
+        return FORMATS[kind].read(path, layout, options)
+    except InputError as error:
+        return error
+
+
+class _Import:
+    """Recordings to clips: what the first one settles (body, space, rate) the others have to fit."""
+
+    def __init__(self, root: Path, layout: Layout | None, options: ImportOptions):
+        self.root, self.options = root, options
+        self.classes = Classes()
+        self.bad: list[tuple[str, str]] = []
+        self.notes: list[str] = []
+        self.short = 0
+        self._layout, self._fps, self.unit = layout, options.fps, ""
+        self._space: Literal["xyz", "xyc"] | None = None
+        self._listed = None if options.labels is None else _label_file(options.labels)
+        self._label = None if options.label_from_name is None else _pattern("--label-from-name", options.label_from_name)
+        self._subject = (
+            None if options.subject_from_name is None else _pattern("--subject-from-name", options.subject_from_name)
+        )
+
+    @property
+    def layout(self) -> Layout:
+        assert self._layout is not None
+        return self._layout
+
+    @property
+    def space(self) -> Literal["xyz", "xyc"]:
+        assert self._space is not None
+        return self._space
+
+    @property
+    def fps(self) -> float:
+        assert self._fps is not None
+        return self._fps
+
+    def clips(self, read: Iterable[tuple[Path, list[Recording] | InputError]]) -> Iterator[Clip]:
+        """The clips of all files that can be used; the others go to ``bad``."""
+        for path, found in read:
+            source = path.relative_to(self.root).as_posix()
+            try:
+                if isinstance(found, InputError):
+                    raise found
+                if not found:
+                    raise InputError("nobody in it")
+                clips = [clip for recording in found for clip in self._clips(source, recording)]
+            except InputError as error:
+                self.bad.append((source, str(error).removeprefix(f"{path}: ")))
+                continue
+            yield from clips
+
+    def _clips(self, source: str, recording: Recording) -> Iterator[Clip]:
+        self._settle(source, recording)
+        frames = self._in_order(source, recording)
+        if self.options.zero_is_missing:
+            frames = np.where((frames == 0).all(axis=2, keepdims=True), np.nan, frames)
+        labels = None if recording.frame_labels is None else np.array(recording.frame_labels, dtype=object)
+        frames, nearest = self._at_one_rate(source, recording, frames)
+        if labels is not None and nearest is not None:
+            labels = labels[nearest]
+        record = self._record(source, recording)
+        if labels is None:
+            yield from self._long_enough(Clip(record, frames))
+            return
+        numbers = np.array([-1 if label in self.options.no_class else self.classes.index(label) for label in labels], np.int32)
+        if not self.options.cut:
+            yield from self._long_enough(Clip(record, frames, labels=numbers))
+            return
+        edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
+        for start, end in itertools.pairwise(edges):
+            piece = dataclasses.replace(record, recording=f"{record.recording}:{start}", label=int(numbers[start]))
+            yield from self._long_enough(Clip(piece, frames[start:end]))
+
+    def _long_enough(self, clip: Clip) -> Iterator[Clip]:
+        if len(clip.frames) >= self.options.shortest:
+            yield clip
+        else:
+            self.short += 1
+
+    def _settle(self, source: str, recording: Recording) -> None:
+        if self._layout is None:
+            self._layout = _layout_of(recording)
+            self.notes.append(f"layout {self._layout.name}, from the names of the joints in {source}")
+        if self._space is None:
+            self._space, self.unit = recording.space, recording.unit
+        if recording.space != self._space:
+            raise InputError(f"holds {_SPACES[recording.space]}, the files before hold {_SPACES[self._space]}")
+        if self._fps is None:
+            self._fps = _rate(recording)
+            if self._fps is None:
+                raise InputError("does not say how many frames a second it has: say it by --fps")
+            self.notes.append(f"{self._fps:g} frames a second, as in {source}")
+
+    def _in_order(self, source: str, recording: Recording) -> np.ndarray:
+        """The joints in the order of the layout, by name where the file has names."""
+        layout, joints = self.layout, recording.joints
+        if not joints:
+            if recording.frames.shape[1] != len(layout.joints):
+                raise InputError(
+                    f"found {recording.frames.shape[1]} joints, layout {layout.name} has {len(layout.joints)}: "
+                    "name the layout of the files by --layout"
+                )
+            return recording.frames
+        place = {_plain(name): index for index, name in enumerate(joints)}
+        absent = [name for name in layout.joints if _plain(name) not in place]
+        if len(absent) > len(layout.joints) // 2:
+            raise InputError(
+                f"its joints ({shortened(joints, 4)}) are not those of layout {layout.name} ({shortened(layout.joints, 4)}): "
+                "name the layout of the files by --layout"
+            )
+        if absent:
+            self._note(f"joints that the files do not have, missing throughout: {', '.join(absent)}")
+        known = {_plain(name) for name in layout.joints}
+        if extra := [name for name in joints if _plain(name) not in known]:
+            self._note(f"joints that layout {layout.name} does not have, left out: {', '.join(extra)}")
+        frames = np.full((len(recording.frames), len(layout.joints), 3), np.nan, np.float32)
+        for joint, name in enumerate(layout.joints):
+            if (column := place.get(_plain(name))) is not None:
+                frames[:, joint] = recording.frames[:, column]
+        return frames
+
+    def _at_one_rate(self, source: str, recording: Recording, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Frames at the store's rate, and the one nearest to each where they were resampled."""
+        own = recording.fps
+        times = recording.times
+        if times is None and recording.numbers is not None:
+            times = recording.numbers / (own or self.fps)
+        if times is None and own is not None and abs(own / self.fps - 1) > 0.005:
+            times = np.arange(len(frames)) / own
+        if times is None or len(frames) < 2:
+            return frames, None
+        if not np.isfinite(times).all():
+            raise InputError(f"frame {int(np.flatnonzero(~np.isfinite(times))[0])}: has no time")
+        steps = np.diff(times)
+        if (steps < 0).any():
+            frame = int(np.flatnonzero(steps < 0)[0])
+            raise InputError(f"time runs backwards after frame {frame} ({times[frame]:g} s, then {times[frame + 1]:g} s)")
+        kept = np.concatenate([[True], steps > 0])
+        if not kept.all():
+            self._note("frames that repeat the time of the one before are left out")
+        if np.ptp(times) * self.fps > 100 * len(frames) + 1000:
+            raise InputError(
+                f"{len(frames)} frames over {np.ptp(times):,.0f} s: cut the recording where nobody was seen for long"
+            )
+        poses, nearest = resample(frames[kept], times[kept], self.fps)
+        return poses, np.flatnonzero(kept)[nearest]
+
+    def _record(self, source: str, recording: Recording) -> ClipRecord:
+        listed = None if self._listed is None else self._listed.get(source, self._listed.get(Path(source).stem))
+        if self._listed is not None and listed is None:
+            raise InputError(f"is not in {self.options.labels}")
+        label = recording.label
+        if listed is not None:
+            label = listed["label"]
+        elif self._label is not None:
+            label = _found(self._label, source, "--label-from-name")
+        elif self.options.label_from_folder:
+            label = Path(source).parent.name
+            if not label:
+                raise InputError("is in no folder that could name its class (--label-from-folder)")
+        subject = recording.subject
+        if self._subject is not None:
+            subject = _found(self._subject, source, "--subject-from-name")
+        listed = listed or {}
+        name = f"{Path(source).with_suffix('').as_posix()}{f':{recording.name}' if recording.name else ''}"
+        return ClipRecord(
+            label=-1 if label is None or label in self.options.no_class else self.classes.index(label),
+            recording=name,
+            person=recording.person,
+            source=source,
+            subject=listed.get("subject") or subject,
+            camera=listed.get("camera") or recording.camera,
+            setup=listed.get("setup") or recording.setup,
+            split=listed.get("split") or recording.split,
+        )
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+
+_SPACES = {"xyz": "positions", "xyc": "image positions"}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _layout_of(recording: Recording) -> Layout:
+    """The built-in layout whose joints a recording names."""
+    names = {_plain(name) for name in recording.joints}
+    for name in layout_names():
+        layout = load_layout(name)
+        if {_plain(joint) for joint in layout.joints} == names:
+            return layout
+    what = (
+        f"its joints ({shortened(recording.joints, 4)}) are those of no built-in layout"
+        if names
+        else "does not name its joints"
+    )
+    raise InputError(f"{what}: say by --layout which body it is ({', '.join(layout_names())}, or a YAML file of your own)")
+
+
+def _rate(recording: Recording) -> float | None:
+    """Frames a second as the file says or as its times have them, to a whole number where that is near."""
+    if recording.fps is not None or recording.times is None or len(recording.times) < 2:
+        return recording.fps
+    steps = np.diff(recording.times)
+    rate = 1 / float(np.median(steps[steps > 0])) if (steps > 0).any() else math.nan
+    if not math.isfinite(rate):
+        return None
+    return float(round(rate)) if abs(rate - round(rate)) < 0.02 * rate and rate >= 5 else rate
+
+
+def _pattern(option: str, text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise InputError(f"{option} {text!r}: not a regular expression: {error}") from None
+
+
+def _found(pattern: re.Pattern[str], source: str, option: str) -> str:
+    match = pattern.search(source)
+    if match is None:
+        raise InputError(f"{option} {pattern.pattern!r} finds nothing in its name")
+    return match[1] if pattern.groups else match[0]
+
+
+def _label_file(path: Path) -> Mapping[str, Mapping[str, str]]:
+    """Rows of a CSV file with a class for each file."""
+    rows = csv.DictReader(io.StringIO(read_text(path)), skipinitialspace=True)
+    needed, known = {"file", "label"}, {"file", "label", "subject", "camera", "setup", "split"}
+    heads = set(rows.fieldnames or ())
+    if not needed <= heads or heads - known:
+        there = ", ".join(rows.fieldnames or ()) or "nothing"
+        raise InputError(f"{path}: line 1: found {there}, expected file, label and, if you like, subject, camera, setup, split")
+    found: dict[str, Mapping[str, str]] = {}
+    for row in rows:
+        where = f"{path}: line {rows.line_num}"
+        if None in row or None in row.values():
+            raise InputError(f"{where}: expected {len(heads)} cells")
+        if row["file"] in found:
+            raise InputError(f"{where}: {row['file']!r} is listed twice")
+        if row.get("split", "") not in ("", "train", "test"):
+            raise InputError(f"{where}: split: found {row['split']!r}, expected train, test or nothing")
+        found[row["file"]] = row
+    return found

@@ -1,0 +1,49 @@
+"""The linear and the nearest-neighbour baseline, fitted to a store's training clips as a protocol shows them."""
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import torch
+
+from symgnn.data import Store, WindowSampler
+from symgnn.data.resampling import evenly
+from symgnn.errors import InputError
+from symgnn.evaluation.protocols import Protocol
+from symgnn.models.baselines.classifiers import ClipClassifier
+
+FRAMES = 16
+"""Frames a whole clip is shown in."""
+PER_CLIP = 16
+"""Windows of each training clip, where a protocol cuts windows."""
+
+
+def fitted_classifier(kind: Literal["linear", "nearest"], protocol: Protocol, store: Store) -> tuple[ClipClassifier, Protocol]:
+    """A baseline that has learnt from the training clips with a class, and the protocol as it is to be judged by.
+
+    Raises:
+        InputError: the protocol recognises nothing, or fewer than two classes have training clips.
+    """
+    if protocol.whole:
+        protocol = replace(protocol, observed=FRAMES)
+        chosen = [index for index in store.select(split="train") if store.clips[index].label >= 0]
+        columns = list(store.layout.columns(store.space))
+        clips = [evenly(store.clip_frames(index)[:, columns], FRAMES) for index in chosen]
+        windows = torch.from_numpy(np.stack(clips)) if clips else torch.zeros(0)
+        labels = torch.tensor([store.clips[index].label for index in chosen], dtype=torch.long)
+    else:
+        sampler = WindowSampler.from_store(
+            store, store.select(split="train"), observed=protocol.observed, future=0, step=protocol.step
+        )
+        spread = sampler.spread(PER_CLIP)
+        known = spread.label >= 0
+        windows, labels = spread.observed[known], spread.label[known]
+    if len(labels.unique()) < 2:
+        raise InputError(
+            f"{store.path}: {len(labels.unique())} classes have training clips, expected two or more (symgnn data split says "
+            "which clips train)"
+        )
+    children = {child for _, child in store.layout.edges}
+    root = next(node for node in range(store.layout.num_nodes) if node not in children)
+    classifier = ClipClassifier(kind, None if store.space == "expmap" else root, len(store.class_names))
+    return classifier.fit(windows, labels), protocol
