@@ -222,6 +222,24 @@ def test_cut_into_clips(tmp_path: Path):
     np.testing.assert_array_equal(done.store.clip_frames(2), frames[7:])
 
 
+def test_looking_at_a_clip(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """A picture and an animation of the clip that is named, by its number or its recording's name."""
+    for name, seed in (("wave", 0), ("sit", 1)):
+        table(tmp_path / "in" / name / "a.csv", motion(12, seed))
+    store = str(tmp_path / "store")
+    assert main(["data", "import", str(tmp_path / "in"), store, "--fps", "30", "--label-from-folder"]) == 0
+    assert main(["data", "view", store, "wave/a", "--out", str(tmp_path / "a.svg"), "--poses", "4"]) == 0
+    assert main(["data", "view", store, "1", "--out", str(tmp_path / "a.html")]) == 0
+    assert "wave/a: wave, 12 frames (0.4 s)" in capsys.readouterr().err
+    picture = (tmp_path / "a.svg").read_text()
+    assert picture.startswith("<svg") and "4 poses of wave/a" in picture and picture.count("<g transform") == 4
+    page = (tmp_path / "a.html").read_text()
+    data = json.loads(page.split('<script type="application/json">')[1].split("</script>")[0])
+    assert len(data["frames"]) == data["observed"] == 12 and "the model" not in page
+    assert main(["data", "view", store, "wav/a"]) == 2
+    assert "did you mean wave/a?" in capsys.readouterr().err
+
+
 # What cannot be used
 
 

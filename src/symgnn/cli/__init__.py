@@ -22,7 +22,16 @@ from rich.table import Table
 from rich.text import Text
 from tyro.conf import Positional, arg
 
-from symgnn.cli.data import data_check, data_import, data_info, data_layouts, data_make, data_split
+from symgnn.cli.data import (
+    data_check,
+    data_convert_layout,
+    data_import,
+    data_info,
+    data_layouts,
+    data_make,
+    data_split,
+    data_view,
+)
 from symgnn.cli.shared import File, Folder, Switch, check_place, duration, first, say, show
 from symgnn.config import (
     DataConfig,
@@ -337,6 +346,8 @@ _COMMANDS: dict[str, Callable[..., int]] = {
     "data info": data_info,
     "data check": data_check,
     "data split": data_split,
+    "data view": data_view,
+    "data convert-layout": data_convert_layout,
     "data layouts": data_layouts,
     "data make": data_make,
     "demo": demo,

@@ -1,7 +1,8 @@
 """The commands that make, mend and look at data."""
 
+import difflib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from rich.table import Table
 from rich.text import Text
@@ -9,6 +10,9 @@ from tyro.conf import Positional, arg
 
 from symgnn.cli.shared import File, Switch, check_place, duration, say, show
 from symgnn.errors import InputError
+
+if TYPE_CHECKING:
+    from symgnn.data import Store
 
 KINDS = ("table", "jsonl", "arrays")
 """Formats of a user's own files; those of symgnn.data.importing, which help need not load."""
@@ -195,6 +199,77 @@ def data_layouts(
         table.add_row(f"{index}", joint, above, other, part.get(index, "(not in use)"), landmark.get(index, ""))
     show(table)
     return 0
+
+
+def data_convert_layout(
+    store: Annotated[Positional[Path], arg(metavar="STORE")],
+    target: Annotated[Positional[Path], arg(metavar="TARGET")],
+    /,
+    layout: Annotated[str, arg(metavar="NAME|FILE.yaml")],
+) -> int:
+    """Make a store of the joints of another layout, and say what is lost.
+
+    Args:
+        store: positions, in space or in an image.
+        target: folder to make; it must not exist.
+        layout: the other body (symgnn data layouts).
+    """
+    from symgnn.data import Store
+    from symgnn.data.converting import convert_layout
+    from symgnn.skeleton import load_layout
+
+    made, mapping = convert_layout(Store.open(store), target, load_layout(layout))
+    total = len(mapping.target.joints)
+    say(f"{target}: {len(made.clips)} clips; {total - len(mapping.missing)} of {total} joints of layout {mapping.target.name}")
+    for title, names in (("put between others", mapping.between), ("missing", mapping.missing), ("lost", mapping.lost)):
+        if names:
+            say(f"{title}: {', '.join(names)}")
+    return 0
+
+
+def data_view(
+    store: Annotated[Positional[Path], arg(metavar="STORE|DIR")],
+    clip: Annotated[Positional[str], arg(metavar="CLIP")],
+    /,
+    out: File = None,
+    poses: int = 6,
+) -> int:
+    """Draw one clip on its skeleton: poses in a row, or an animation.
+
+    Args:
+        store: a store's folder, or a benchmark's.
+        clip: its number in the store, from 0, or the name of its recording.
+        out: .svg for a picture or .html for an animation; by default CLIP.html.
+        poses: in a picture.
+    """
+    from symgnn.data import open_data
+    from symgnn.experiments.look import draw_clip
+
+    opened = open_data(store)
+    index = find_clip(opened, clip)
+    place = out or Path(f"{Path(opened.clips[index].recording).name.replace(':', '_')}.html")
+    check_place(place)
+    if place.suffix.lower() not in (".svg", ".html"):
+        raise InputError(f"--out {place}: found the suffix {place.suffix!r}, expected .svg or .html")
+    if poses < 2:
+        raise InputError(f"--poses: found {poses}, expected 2 or more")
+    draw_clip(opened, index, place, poses)
+    record = opened.clips[index]
+    label = "no class" if record.label < 0 else opened.class_names[record.label]
+    say(f"{record.recording}: {label}, {record.length} frames ({record.length / opened.fps:.1f} s) -> {place}")
+    return 0
+
+
+def find_clip(store: "Store", clip: str) -> int:
+    """A clip by its number or the name of its recording."""
+    named = [index for index, record in enumerate(store.clips) if record.recording == clip]
+    if named:
+        return named[0]
+    if clip.isdecimal() and int(clip) < len(store.clips):
+        return int(clip)
+    near = difflib.get_close_matches(clip, [record.recording for record in store.clips], n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise InputError(f"{store.path}: no clip {clip!r}{hint} (a number from 0 to {len(store.clips) - 1}, or a recording's name)")
 
 
 def data_make(

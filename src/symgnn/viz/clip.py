@@ -38,13 +38,18 @@ def clip_page(body: Body, clips: Sequence[ClipView], title: str = "What the mode
     """A page of clips: class probabilities and an animation each; play, pause, scrub, turn, by hand or keyboard."""
     seconds = clips[0].observed.shape[0] * clips[0].frame_ms / 1000 if clips else 0.0
     ahead = len(clips[0].predicted) * clips[0].frame_ms / 1000 if clips and clips[0].predicted is not None else 0.0
-    intro = (
-        f"<h1>{escape(title)}</h1>"
+    asked = any(clip.probabilities or clip.predicted is not None for clip in clips)
+    intro = f"<h1>{escape(title)}</h1>" + (
         f'<p class="lead">For each clip the model looked at the last stretch of motion ({seconds:.2g} s in the first clip) '
         f"{_purpose(clips, ahead)}</p>"
         "<p>In each animation the grey body with whole lines is what was observed. From <b>now</b> on the orange body with "
         "dashed lines is what the model expects, and the faint grey one the last pose it saw. Limbs on the body's right are "
-        "drawn fainter. Press Play, drag the slider, or drag the picture sideways to walk around the body. With the picture in "
+        "drawn fainter. "
+        if asked
+        else "<p>Limbs on the body's right are drawn fainter. "
+    )
+    intro += (
+        "Press Play, drag the slider, or drag the picture sideways to walk around the body. With the picture in "
         "focus, <kbd>Space</kbd> plays and pauses, <kbd>←</kbd> <kbd>→</kbd> step, <kbd>Home</kbd> and <kbd>End</kbd> jump, "
         "<kbd>[</kbd> <kbd>]</kbd> turn.</p>"
     )
