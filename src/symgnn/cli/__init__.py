@@ -63,6 +63,7 @@ def train(
     out: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="")] = None,
     resume: Switch = False,
     device: Literal["auto", "cpu", "gpu"] = "auto",
+    start: Annotated[str | None, arg(name="from", metavar="RUN|CHECKPOINT", help_behavior_hint="")] = None,
     *,
     window: Annotated[DataConfig, arg(name="data")],
     model: ModelConfig,
@@ -80,6 +81,7 @@ def train(
         out: folder to write; runs/PRESET by default.
         resume: go on from RUN/last.ckpt.
         device: where to compute.
+        start: fine-tune this model: what fits is taken over, the rest is new, and it is said which.
     """
     chosen = dataclasses.replace(load_preset(preset), data=window, model=model, training=training)
     if window.sampling == "whole" and chosen.protocol == "recognition":
@@ -96,9 +98,12 @@ def train(
             f"{chosen.name}: {parameters:,} parameters; {len(data.train_indices)} recordings{where}; "
             f"{chosen.training.steps} steps of {chosen.training.batch} windows -> {run_folder}"
         )
+        for line in [] if module.reused is None else module.reused.sentences():
+            say(line)
 
     began = time.perf_counter()
-    run = fit(chosen, open_data(folder), run_folder, resume=resume, accelerator=device, on_start=describe)
+    trained = None if start is None or resume else _load(start, "last", folded=False)
+    run = fit(chosen, open_data(folder), run_folder, resume=resume, accelerator=device, start=trained, on_start=describe)
     if run.interrupted:
         return _interrupted(run.last)
     say(f"{chosen.training.steps} steps in {duration(time.perf_counter() - began)}: {run.last}")
@@ -401,14 +406,19 @@ def _run(words: list[str]) -> int:
 
 def _for_own_data(preset: Preset, words: Sequence[str]) -> Preset:
     """The preset for a user's own recordings with what their store decides; it is said."""
-    folder = next((after for word, after in itertools.pairwise(words) if word == "--data"), None)
-    folder = folder or next((word.partition("=")[2] for word in words if word.startswith("--data=")), None)
+
+    def given(option: str) -> str | None:
+        after = (after for word, after in itertools.pairwise(words) if word == option)
+        return next(after, None) or next((word.partition("=")[2] for word in words if word.startswith(f"{option}=")), None)
+
+    folder, start = given("--data"), given("--from")
     if folder is None:
         return preset  # the parser says that --data is missing
     from symgnn.data import open_data
     from symgnn.training.own import fitted
 
-    preset, reasons = fitted(preset, open_data(folder))
+    begun = None if start is None else _load(start, "last", folded=False).preset
+    preset, reasons = fitted(preset, open_data(folder), begun)
     for reason in reasons:
         say(reason)
     return preset

@@ -23,6 +23,7 @@ from symgnn.errors import InputError
 from symgnn.models import SymGNN
 from symgnn.models.checkpoint import Card, build, write_checkpoint
 from symgnn.training.losses import prediction_loss, recognition_loss
+from symgnn.training.reuse import Reused
 from symgnn.training.step import Step, accuracy, training_step
 from symgnn.types import Batch
 
@@ -173,6 +174,8 @@ class TrainingModule(lightning.LightningModule):
         self.preset, self.card, self.recording_names = preset, card, recordings
         self.model = build(preset, card.layout, len(card.class_names))
         self.average = MovingAverage(self.model, preset.training.average) if preset.training.average else None
+        self.reused: Reused | None = None
+        """What was taken over from a trained model, where training started from one."""
         self.best = math.inf
         """Lowest validation figure so far."""
         self._unread: list[tuple[Tensor, Tensor]] = []

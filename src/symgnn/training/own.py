@@ -18,12 +18,13 @@ PASSES = 120
 """How often training sees each clip (or stretch of a window's length)."""
 
 
-def fitted(preset: Preset, store: Store) -> tuple[Preset, list[str]]:
+def fitted(preset: Preset, store: Store, start: Preset | None = None) -> tuple[Preset, list[str]]:
     """A preset with window, space, heads and length of training chosen from the training clips of a store.
 
     Args:
         preset: what the store does not decide.
         store: the recordings.
+        start: of the model that training is to start from: network and window are its own, the learning rate is a quarter.
 
     Returns:
         The preset, and what was chosen with the reason, a line each.
@@ -68,6 +69,15 @@ def fitted(preset: Preset, store: Store) -> tuple[Preset, list[str]]:
             f"windows of {observed} frames, {future} predicted, one in {step} kept: {store.fps / step:g} frames a second, "
             f"{1000 * future * step / store.fps:.0f} ms ahead"
         )
+    if start is not None:
+        if start.data.space != store.space:
+            raise InputError(f"{store.path}: is in space {store.space}, the model to start from in {start.data.space}")
+        # What the weights were learnt for: the frames a window has, and the network.
+        data = replace(data, sampling=start.data.sampling, observed=start.data.observed, future=start.data.future)
+        model = replace(start.model, recognition=model.recognition)
+        training = replace(training, learning_rate=training.learning_rate / 4)
+        protocol = "clips" if data.sampling == "whole" else "recognition"
+        reasons[1:] = [f"network, and windows of {data.observed} + {data.future} frames, of the model to start from"]
     if len(classes) < 2:
         model = replace(model, recognition=False)
         reasons.append(f"prediction alone: found {len(classes)} classes among the training clips")

@@ -17,10 +17,11 @@ from symgnn.config import OWN, Preset, preset_to_dict
 from symgnn.data import Store
 from symgnn.errors import InputError
 from symgnn.files import write_whole
-from symgnn.models.checkpoint import Card, read_checkpoint
+from symgnn.models.checkpoint import Card, TrainedModel, read_checkpoint
 from symgnn.skeleton import load_layout
 from symgnn.training.module import LOG_EVERY, AtomicCheckpointIO, Checkpoints, MotionData, TrainingModule, make_card
 from symgnn.training.progress import Curves, ProgressLine
+from symgnn.training.reuse import reuse
 
 SETTINGS = "preset.json"
 """The resolved preset in a run's folder, for people to read."""
@@ -46,6 +47,7 @@ def train(
     resume: bool = False,
     progress: bool = True,
     accelerator: str = "auto",
+    start: TrainedModel | None = None,
     on_start: Callable[[TrainingModule, MotionData], None] | None = None,
 ) -> Run:
     """Train a preset on a store.
@@ -62,6 +64,7 @@ def train(
         resume: go on from ``folder/last.ckpt``; from the start where the run was stopped before there was one.
         progress: show a line with losses, λ, accuracy and windows a second.
         accelerator: "cpu", "gpu" (an NVIDIA or AMD device), or "auto": the second where there is one.
+        start: a model whose weights are taken over as far as they fit (not folded); ``module.reused`` says which did.
         on_start: called with module and data before the first step, to print what will be done.
 
     Raises:
@@ -94,6 +97,8 @@ def train(
     names = tuple(clip.recording for clip in store.clips)
     module = TrainingModule(preset, make_card(store, preset, data.train_indices), names)
     module.model.fit_normalisation(data.recordings(module.model))
+    if start is not None:
+        module.reused = reuse(module.model, start, store.layout, store.class_names)
     if module.average is not None:
         module.average.follow(module.model)
     if preset.training.precision == "64-true":

@@ -1,0 +1,162 @@
+"""Fine-tuning: what is reused answers as before, what is new is as it was, and both are said."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from symgnn.cli import main
+from symgnn.config import Preset, load_preset
+from symgnn.data import ClipRecord, Store, write_store
+from symgnn.models.checkpoint import Card, TrainedModel, build, load
+from symgnn.skeleton import Layout, load_layout
+from symgnn.training.own import fitted
+from symgnn.training.reuse import reuse
+
+CLASSES = ("run", "sit", "wave")
+
+
+def preset(layout: str = "kinect20", observed: int = 8) -> Preset:
+    own = load_preset("own")
+    return replace(
+        own,
+        data=replace(own.data, layout=layout, observed=observed, future=3),
+        model=replace(own.model, width=0.1, dropout=0.0),
+    )
+
+
+def trained(layout: str = "kinect20") -> TrainedModel:
+    torch.manual_seed(1)
+    network = build(preset(layout), load_layout(layout), len(CLASSES))
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    card = Card(
+        preset(layout), load_layout(layout), CLASSES, ((0.0, 0.0, 0.0),) * len(load_layout(layout).joints), 25.0, "0.1.0"
+    )
+    return TrainedModel(network, card).eval()
+
+
+def fresh(classes: tuple[str, ...], layout: str = "kinect20", observed: int = 8):
+    torch.manual_seed(2)
+    return build(preset(layout, observed), load_layout(layout), len(classes)).eval()
+
+
+MOTION = torch.randn(2, 8, 20, 3, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_same_body_and_classes():
+    """Everything is taken over: the answers are the old model's."""
+    old, new = trained(), fresh(CLASSES)
+    found = reuse(new, old, load_layout("kinect20"), CLASSES)
+    assert not found.new and not found.part and found.shared == found.total
+    expected, output = old(MOTION, 3), new(MOTION, 3)
+    torch.testing.assert_close(output.logits, expected.logits)
+    torch.testing.assert_close(output.future, expected.future)
+
+
+def test_other_classes():
+    """Scores of a class that both have are the old ones, wherever it stands now; the rest of the head is reused."""
+    old, classes = trained(), ("wave", "jump", "run", "kick")
+    new = fresh(classes)
+    untouched = {name: value.clone() for name, value in new.named_parameters()}
+    found = reuse(new, old, load_layout("kinect20"), classes)
+    assert {name.split(".", 2)[2] for name in found.part} == {
+        *("recognition.classify.weight", "recognition.classify.bias", "prediction.cell.weight_ih")
+    } or {name.rpartition(".")[2] for name in found.part} == {"weight", "bias", "weight_ih"}
+    logits, expected = new(MOTION, 3).logits, old(MOTION, 3).logits
+    torch.testing.assert_close(logits[:, [0, 2]], expected[:, [2, 0]])
+    after = dict(new.named_parameters())
+    scores = next(name for name in found.part if name.endswith("classify.weight"))
+    torch.testing.assert_close(after[scores][[1, 3]], untouched[scores][[1, 3]])
+    inputs = next(name for name in found.part if name.endswith("cell.weight_ih"))
+    before = dict(old.network.named_parameters())[inputs]
+    torch.testing.assert_close(after[inputs][:, :9], before[:, :9])
+    torch.testing.assert_close(after[inputs][:, [9, 11]], before[:, [11, 9]])
+    torch.testing.assert_close(after[inputs][:, [10, 12]], untouched[inputs][:, [10, 12]])
+    assert found.shared == sum(int((after[name] != untouched[name]).sum()) for name in after), (
+        "random weights differ everywhere, so what changed is what was taken over"
+    )
+
+
+def test_another_body():
+    """Weights between joints are new, and between parts where they are linked otherwise; those of features are not."""
+    old, new = trained("cmu"), fresh(CLASSES)
+    found = reuse(new, old, load_layout("kinect20"), CLASSES)
+    parts_too = not same_parts(load_layout("cmu"), load_layout("kinect20"))
+    edges = {
+        name for name, _ in new.named_parameters() if name.endswith(".edges") and (parts_too or ".part_blocks." not in name)
+    }
+    assert set(found.new) == edges and len(edges) > 10
+    assert bool(torch.isfinite(new(MOTION, 3).logits).all())
+    assert any(line.startswith("new: 0.") for line in found.sentences())
+
+
+def same_parts(one: Layout, other: Layout) -> bool:
+    def links(layout: Layout) -> set[frozenset[str]]:
+        return {frozenset(layout.part_names[part] for part in pair) for pair in layout.part_edges}
+
+    return one.part_names == other.part_names and links(one) == links(other)
+
+
+def test_another_window():
+    """AGIM's first layer reads the whole window: of another length it is new, and nothing else is."""
+    found = reuse(fresh(CLASSES, observed=12), trained(), load_layout("kinect20"), CLASSES)
+    assert [name.split("agim.")[-1] for name in found.new] == ["embed.0.weight"]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    generator = torch.Generator().manual_seed(3)
+    clips = [
+        (ClipRecord(recording=f"r{k}", label=k % 2), torch.randn(30 + k, 20, 3, generator=generator).cumsum(0).numpy())
+        for k in range(12)
+    ]
+    layout = load_layout("kinect20")
+    return write_store(tmp_path / "store", clips, layout=layout, space="xyz", fps=30.0, class_names=("run", "hop"))
+
+
+def test_what_the_store_decides(store: Store):
+    chosen, reasons = fitted(load_preset("own"), store)
+    assert (chosen.data.sampling, chosen.protocol, chosen.data.layout) == ("whole", "clips", "own")
+    assert any("half of the clips have fewer than the 75 frames" in reason for reason in reasons)
+    assert any("2 classes: run, hop" in reason for reason in reasons)
+    begun, reasons = fitted(load_preset("own"), store, preset())
+    assert (begun.data.sampling, begun.data.observed, begun.data.future, begun.model.width) == ("window", 8, 3, 0.1)
+    assert begun.training.learning_rate == chosen.training.learning_rate / 4
+
+
+def test_long_recordings_and_no_classes(tmp_path: Path):
+    """Windows at 25 frames a second of 60; nothing to recognise."""
+    frames = torch.randn(400, 20, 3).numpy()
+    clips = [(ClipRecord(recording=f"r{k}"), frames) for k in range(3)]
+    store = write_store(tmp_path / "s", clips, layout=load_layout("kinect20"), space="xyz", fps=50.0)
+    chosen, _ = fitted(load_preset("own"), store)
+    data = chosen.data
+    assert (data.sampling, data.step, data.observed, data.future, chosen.model.recognition) == ("window", 2, 50, 25, False)
+
+
+def test_two_commands_and_fine_tuning(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """From a store to a model, and from that to one of other classes."""
+    run = ["--training.steps", "4", "--training.validate-every", "4", "--training.batch", "4", "--model.width", "0.1"]
+    assert main(["train", "own", "--data", str(store.path), "--out", str(tmp_path / "one"), *run]) == 0
+    assert "whole clips in 32 + 4 frames" in capsys.readouterr().err
+    model = load(tmp_path / "one" / "last.ckpt")
+    assert model.class_names == ("run", "hop") and model.preset.protocol == "clips" and model.layout.name == "kinect20"
+    clips = [(clip, store.clip_frames(index)) for index, clip in enumerate(store.clips)]
+    other = write_store(tmp_path / "other", clips, layout=store.layout, space="xyz", fps=30.0, class_names=("crawl", "run"))
+    again = [
+        "train",
+        "own",
+        "--data",
+        str(other.path),
+        "--out",
+        str(tmp_path / "two"),
+        "--from",
+        str(tmp_path / "one"),
+        *run[:6],
+    ]
+    assert main(again) == 0
+    said = capsys.readouterr().err
+    assert "reused:" in said and "reused but for the classes:" in said
+    assert load(tmp_path / "two" / "last.ckpt").class_names == ("crawl", "run")
