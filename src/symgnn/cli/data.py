@@ -14,7 +14,7 @@ from symgnn.errors import InputError
 if TYPE_CHECKING:
     from symgnn.data import Store
 
-KINDS = ("table", "jsonl", "arrays")
+KINDS = (*("table", "jsonl", "arrays", "bvh", "c3d", "openpose", "keypoints", "pickle", "toolkit-arrays", "ntu", "kinetics"),)
 """Formats of a user's own files; those of symgnn.data.importing, which help need not load."""
 
 
@@ -34,6 +34,7 @@ def data_import(
     fps: Annotated[float | None, arg(help_behavior_hint="")] = None,
     subject_from_name: Annotated[str | None, arg(metavar="REGEX", help_behavior_hint="")] = None,
     zero_is_missing: Switch = False,
+    split_as: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
 ) -> int:
     """Make a store of recordings: your own in any of the usual forms, or a benchmark's folder.
 
@@ -44,7 +45,8 @@ def data_import(
         target: folder to make; it must not exist.
         kind: what the files are, where their names do not say: {kinds}.
         layout: the body (symgnn data layouts), where the files do not name their joints.
-        labels: CSV file of file,label and, if you like, subject,camera,setup,split: a line for each file.
+        labels: CSV file of file,label and, if you like, subject,camera,setup,split: a line for each file; with --as cmu-bvh
+            the list of trial,split,action,number.
         label_column: of tables: heading or number (from the end where negative) of the column with each frame's class.
         label_from_name: the first group of this, searched in each file's path, is its class.
         label_from_folder: the name of a file's folder is its class.
@@ -54,13 +56,20 @@ def data_import(
         fps: frames a second; files that tell their own rate or times are resampled to it.
         subject_from_name: the first group of this, searched in each file's path, is who moves.
         zero_is_missing: a joint at exactly 0 0 0 was not seen.
+        split_as: a published split: ntu60-xsub, ntu60-xview, ntu120-xsub, ntu120-xset, or one a pickle holds (xsub).
     """
-    from symgnn.data import import_data, recognise_benchmark
+    from symgnn.data import import_data, import_trials, recognise_benchmark
     from symgnn.data.importing import ImportOptions, import_recordings
 
     benchmark = recognise_benchmark(source) if kind is None else kind if kind in ("cmu", "h36m") else None
     if benchmark is not None:
         store = import_data(source, target, kind=benchmark)
+        say(f"{target}: {len(store.clips)} clips, {len(store.frames):,} frames")
+        return 0
+    if kind == "cmu-bvh":
+        if labels is None:
+            raise InputError("--labels is needed with --as cmu-bvh: a CSV file of trial,split,action,number")
+        store = import_trials(source, labels, target)
         say(f"{target}: {len(store.clips)} clips, {len(store.frames):,} frames")
         return 0
     if sum((labels is not None, label_from_name is not None, label_from_folder)) > 1:
@@ -77,6 +86,7 @@ def data_import(
         fps=fps,
         subject_from_name=subject_from_name,
         zero_is_missing=zero_is_missing,
+        split_as=split_as,
     )
     done = import_recordings(source, target, kind, options)
     for note in done.notes:
@@ -92,7 +102,7 @@ def data_import(
     return 0
 
 
-data_import.__doc__ = (data_import.__doc__ or "").format(kinds=", ".join(("cmu", "h36m", *KINDS)))
+data_import.__doc__ = (data_import.__doc__ or "").format(kinds=", ".join(("cmu", "h36m", "cmu-bvh", *KINDS)))
 
 
 def data_check(

@@ -2,6 +2,7 @@
 
 from symgnn.data.opening import cache_folder as cache_folder
 from symgnn.data.opening import import_data as import_data
+from symgnn.data.opening import import_trials as import_trials
 from symgnn.data.opening import open_data as open_data
 from symgnn.data.opening import recognise as recognise
 from symgnn.data.opening import recognise_benchmark as recognise_benchmark

@@ -20,10 +20,16 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from symgnn.data.readers import kinetics, ntu
 from symgnn.data.readers.arrays import read_arrays
+from symgnn.data.readers.bvh import bvh_layout, read_bvh
+from symgnn.data.readers.c3d import read_c3d
 from symgnn.data.readers.json_lines import read_json_lines
+from symgnn.data.readers.keypoint_json import read_keypoint_json
+from symgnn.data.readers.openpose import read_openpose
 from symgnn.data.readers.table import read_table
 from symgnn.data.readers.text import read_text, shortened
+from symgnn.data.readers.toolkit_pickle import iterate_toolkit_pickle, read_toolkit_arrays
 from symgnn.data.recording import Recording
 from symgnn.data.resampling import resample
 from symgnn.data.store import Classes, Clip, ClipRecord, Store, natural, write_store
@@ -63,6 +69,8 @@ class ImportOptions:
     """Regular expression for who moves, as ``label_from_name``."""
     zero_is_missing: bool = False
     """Whether a joint at exactly 0, 0, 0 was not seen."""
+    split_as: str | None = None
+    """Which published split into training and test: one of NTU's (``ntu60-xsub``), or of those a pickle holds (``xsub``)."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +81,27 @@ class Format:
     """One line for ``--help``."""
     suffixes: tuple[str, ...]
     """How the files' names end."""
-    read: Callable[[Path, Layout | None, ImportOptions], list[Recording]]
+    read: Callable[[Path, Layout | None, ImportOptions], Iterable[Recording]]
     """The recordings of one file (or folder, for formats that keep a file a frame)."""
     folders: bool = False
     """Whether a recording is a folder of files."""
+    other: tuple[str, ...] = ()
+    """Names that end like these are not of the format."""
+
+
+def _ntu(path: Path, _layout: Layout | None, options: ImportOptions) -> Iterator[Recording]:
+    for recording in ntu.read_ntu_skeleton(path):
+        if recording.label is None:
+            yield recording
+            continue
+        name = ntu.parse_name(path.name.removesuffix(".skeleton"))
+        split = "" if options.split_as is None else ntu.split_of(name, options.split_as)
+        yield dataclasses.replace(recording, label=f"{recording.label} {ntu.ACTIONS[name.action - 1]}", split=split)
+
+
+def _kinetics(path: Path, _layout: Layout | None, _options: ImportOptions) -> Iterator[Recording]:
+    for recording in kinetics.read_kinetics(path):
+        yield dataclasses.replace(recording, split=kinetics.SPLITS.get(path.parent.name, ""))
 
 
 FORMATS: dict[str, Format] = {
@@ -91,6 +116,29 @@ FORMATS: dict[str, Format] = {
     "arrays": Format(
         "numpy arrays (frames, joints, 2 or 3)", (".npy", ".npz"), lambda path, layout, _: read_arrays(path, layout)
     ),
+    "bvh": Format("BVH motion capture", (".bvh",), lambda path, _layout, _options: read_bvh(path)),
+    "c3d": Format("C3D marker data", (".c3d",), lambda path, _layout, _options: read_c3d(path)),
+    "openpose": Format(
+        "OpenPose, a JSON file a frame", ("_keypoints.json",), lambda path, _layout, _options: read_openpose(path), folders=True
+    ),
+    "keypoints": Format(
+        "COCO, AlphaPose or MediaPipe keypoints",
+        (".json",),
+        lambda path, _layout, _options: read_keypoint_json(path),
+        other=("_keypoints.json", "_label.json"),
+    ),
+    "pickle": Format(
+        "the recognition toolkits' annotations",
+        (".pkl", ".pickle"),
+        lambda path, layout, options: iterate_toolkit_pickle(path, options.split_as, layout),
+    ),
+    "toolkit-arrays": Format(
+        "the recognition toolkits' arrays with labels",
+        (".npy", ".npz"),
+        lambda path, layout, _: read_toolkit_arrays(path, layout),
+    ),
+    "ntu": Format("NTU RGB+D, 60 or 120", (".skeleton",), _ntu),
+    "kinetics": Format("Kinetics-Skeleton", (".json",), _kinetics, other=("_keypoints.json", "_label.json")),
 }
 
 
@@ -180,7 +228,8 @@ def recognise_files(source: Path) -> str:
     """
     if not source.exists():
         raise InputError(f"{source}: no such file or folder")
-    counts = {kind: sum(1 for _ in _candidates(source, form.suffixes)) for kind, form in FORMATS.items() if not form.folders}
+    counts = {kind: sum(1 for _ in _candidates(source, form)) for kind, form in FORMATS.items()}
+    # Of formats with one suffix, the first that is listed: what the others are has to be said.
     kind, count = max(counts.items(), key=lambda pair: pair[1])
     if not count:
         suffixes = ", ".join(suffix for form in FORMATS.values() for suffix in form.suffixes)
@@ -189,7 +238,7 @@ def recognise_files(source: Path) -> str:
 
 
 def _sources(source: Path, form: Format) -> list[Path]:
-    files = sorted(_candidates(source, form.suffixes), key=lambda path: natural(path.as_posix()))
+    files = sorted(_candidates(source, form), key=lambda path: natural(path.as_posix()))
     if form.folders:
         files = list(dict.fromkeys(file.parent for file in files))
     if not files:
@@ -197,19 +246,23 @@ def _sources(source: Path, form: Format) -> list[Path]:
     return files
 
 
-def _candidates(source: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
+def _candidates(source: Path, form: Format) -> Iterator[Path]:
     if source.is_file():
-        return iter([source])
-    return (path for path in source.rglob("*") if path.name.lower().endswith(suffixes) and path.is_file())
+        return iter([source] if source.name.lower().endswith(form.suffixes) else [])
+    return (
+        path
+        for path in source.rglob("*")
+        if (name := path.name.lower()).endswith(form.suffixes) and not name.endswith(form.other or ("\0",)) and path.is_file()
+    )
 
 
 def _read_all(
     files: Sequence[Path], kind: str, layout: Layout | None, options: ImportOptions
-) -> Iterator[tuple[Path, list[Recording] | InputError]]:
+) -> Iterator[tuple[Path, Iterable[Recording] | InputError]]:
     """What each file holds, or why it cannot be used, in order; many files are read by as many processes as there are cores."""
     if len(files) < MANY:
         for path in files:
-            yield path, _read_one(path, kind, layout, options)
+            yield path, _recordings(path, kind, layout, options)
         return
     workers = os.cpu_count() or 1
     with ProcessPoolExecutor(workers, multiprocessing.get_context("forkserver")) as pool:
@@ -224,9 +277,14 @@ def _read_all(
             yield done, future.result()
 
 
+def _recordings(path: Path, kind: str, layout: Layout | None, options: ImportOptions) -> Iterator[Recording]:
+    """Read when asked for, so that whoever asks meets the error."""
+    yield from FORMATS[kind].read(path, layout, options)
+
+
 def _read_one(path: Path, kind: str, layout: Layout | None, options: ImportOptions) -> list[Recording] | InputError:
     try:
-        return FORMATS[kind].read(path, layout, options)
+        return list(FORMATS[kind].read(path, layout, options))
     except InputError as error:
         return error
 
@@ -263,20 +321,21 @@ class _Import:
         assert self._fps is not None
         return self._fps
 
-    def clips(self, read: Iterable[tuple[Path, list[Recording] | InputError]]) -> Iterator[Clip]:
+    def clips(self, read: Iterable[tuple[Path, Iterable[Recording] | InputError]]) -> Iterator[Clip]:
         """The clips of all files that can be used; the others go to ``bad``."""
         for path, found in read:
             source = path.relative_to(self.root).as_posix()
             try:
                 if isinstance(found, InputError):
                     raise found
-                if not found:
+                somebody = False
+                for recording in found:
+                    somebody = True
+                    yield from self._clips(source, recording)
+                if not somebody:
                     raise InputError("nobody in it")
-                clips = [clip for recording in found for clip in self._clips(source, recording)]
             except InputError as error:
                 self.bad.append((source, str(error).removeprefix(f"{path}: ")))
-                continue
-            yield from clips
 
     def _clips(self, source: str, recording: Recording) -> Iterator[Clip]:
         self._settle(source, recording)
@@ -308,7 +367,7 @@ class _Import:
 
     def _settle(self, source: str, recording: Recording) -> None:
         if self._layout is None:
-            self._layout = _layout_of(recording)
+            self._layout = _layout_of(recording, Path(source).stem)
             self.notes.append(f"layout {self._layout.name}, from the names of the joints in {source}")
         if self._space is None:
             self._space, self.unit = recording.space, recording.unit
@@ -415,11 +474,12 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _layout_of(recording: Recording) -> Layout:
-    """The built-in layout whose joints a recording names."""
+def _layout_of(recording: Recording, name: str) -> Layout:
+    """The built-in layout whose joints a recording names, or the body that its file holds."""
+    if recording.parents:
+        return bvh_layout(recording, name)
     names = {_plain(name) for name in recording.joints}
-    for name in layout_names():
-        layout = load_layout(name)
+    for layout in map(load_layout, layout_names()):
         if {_plain(joint) for joint in layout.joints} == names:
             return layout
     what = (

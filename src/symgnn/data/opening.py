@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from symgnn.data.readers import Benchmark, read_cmu, read_h36m
+from symgnn.data.readers.cmu_bvh import read_cmu_bvh
 from symgnn.data.readers.text import shortened
 from symgnn.data.store import VERSION, Store, is_store, write_store
 from symgnn.errors import InputError
@@ -93,6 +94,17 @@ def import_data(source: str | Path, target: str | Path, *, kind: Kind | None = N
         raise InputError(f"{source}: is a store already; use it as it is")
     store = _convert(_read(source, found), Path(target), progress)
     _report(store, source)
+    return store
+
+
+def import_trials(folder: str | Path, trials: Path, target: str | Path, *, progress: bool = True) -> Store:
+    """Make the CMU benchmark from the public BVH release: the rows of the listed trials.
+
+    Raises:
+        InputError: as for ``read_cmu_bvh``, a trial cannot be read, or ``target`` exists.
+    """
+    store = _convert(read_cmu_bvh(folder, trials), Path(target), progress)
+    _report(store, Path(folder))
     return store
 
 

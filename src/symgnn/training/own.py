@@ -14,6 +14,8 @@ OBSERVED, FUTURE = 50, 25
 """Frames of a window (reading 23)."""
 WHOLE_OBSERVED, WHOLE_FUTURE = 32, 4
 """Frames of a whole clip."""
+SPARE = 1000
+"""Clips from which on some can be spared for validation."""
 PASSES = 120
 """How often training sees each clip (or stretch of a window's length)."""
 
@@ -84,6 +86,11 @@ def fitted(preset: Preset, store: Store, start: Preset | None = None) -> tuple[P
     else:
         names = [store.class_names[label] for label in sorted(classes)]
         reasons.append(f"{len(names)} classes: {', '.join(names[:12])}{' ...' if len(names) > 12 else ''}")
+    if len(train) < SPARE:
+        training = replace(training, validation=0.0)
+        reasons.append(
+            f"none held out for validation: fewer than {SPARE} clips, each is needed (--training.validation 0.1 does)"
+        )
     interval = training.validate_every
     steps = int(np.clip(PASSES * units // training.batch, 4 * interval, 200 * interval)) // interval * interval
     reasons.append(f"{steps} steps of {training.batch}: each clip or stretch about {steps * training.batch // units} times")

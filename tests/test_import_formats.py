@@ -1,0 +1,167 @@
+"""Every format by way of the command, from files to a store: bodies, classes, splits and persons as the files say."""
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ntu_files
+from symgnn.cli import main
+from symgnn.cli.data import KINDS
+from symgnn.config import load_preset
+from symgnn.data import Store
+from symgnn.data.importing import FORMATS
+from symgnn.data.readers import ntu
+from symgnn.skeleton import load_layout
+
+BVH = """HIERARCHY
+ROOT Hips
+{
+  OFFSET 0 0 0
+  CHANNELS 6 Xposition Yposition Zposition Zrotation Yrotation Xrotation
+  JOINT LeftUpLeg
+  {
+    OFFSET 1 0 0
+    CHANNELS 3 Zrotation Yrotation Xrotation
+    End Site
+    {
+      OFFSET 0 -2 0
+    }
+  }
+  JOINT RightUpLeg
+  {
+    OFFSET -1 0 0
+    CHANNELS 3 Zrotation Yrotation Xrotation
+    End Site
+    {
+      OFFSET 0 -2 0
+    }
+  }
+}
+MOTION
+Frames: 3
+Frame Time: 0.02
+0 5 0 0 0 0 0 0 0 0 0 0
+0 5 1 0 0 0 90 0 0 0 0 0
+0 5 2 0 90 0 0 0 0 0 0 0
+"""
+
+
+def imported(folder: Path, *words: str, code: int = 0) -> Store:
+    store = folder.parent / "store"
+    assert main(["data", "import", str(folder), str(store), *words]) == code
+    return Store.open(store)
+
+
+def test_help_lists_every_format():
+    assert set(KINDS) == set(FORMATS)
+
+
+def test_bvh(tmp_path: Path):
+    """The body is the file's own; left leg raised by a quarter turn about z in the second frame, all about y in the third."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.bvh").write_text(BVH)
+    store = imported(tmp_path / "in")
+    assert store.fps == 50 and store.layout.joints[:2] == ("Hips", "LeftUpLeg") and store.layout.mirror != tuple(range(5))
+    foot = store.layout.joints.index("LeftUpLegEnd")
+    np.testing.assert_allclose(store.clip_frames(0)[:, foot], [[1, 3, 0], [3, 5, 1], [0, 3, 1]], atol=1e-5)
+
+
+def test_openpose_and_coco(tmp_path: Path):
+    """Two videos, a folder each, class by folder; and one file of COCO results."""
+    points = np.arange(25 * 3, dtype=float).reshape(25, 3) + 1
+    for name in ("wave/a", "sit/b"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        for frame in range(4):
+            people = [{"person_id": [-1], "pose_keypoints_2d": (points + np.array([frame, 0, 0])).ravel().tolist()}]
+            file = tmp_path / "in" / name / f"v_{frame:012d}_keypoints.json"
+            file.write_text(json.dumps({"version": 1.3, "people": people}))
+    store = imported(tmp_path / "in", "--fps", "25", "--label-from-folder")
+    assert store.space == "xyc" and store.layout == load_layout("openpose25") and store.class_names == ("sit", "wave")
+    assert [(clip.label, clip.length) for clip in store.clips] == [(0, 4), (1, 4)]
+    np.testing.assert_array_equal(store.clip_frames(1)[3], (points + np.array([3, 0, 0])).astype(np.float32))
+
+
+def test_toolkit_pickle(tmp_path: Path):
+    keypoint = np.random.default_rng(0).random((2, 6, 17, 2)).astype(np.float32) + 1
+    keypoint[1] = 0
+    content = {
+        "split": {"xsub_train": ["a"], "xsub_val": ["b"], "xview_train": ["b"], "xview_val": ["a"]},
+        "annotations": [
+            {
+                "frame_dir": name,
+                "label": label,
+                "total_frames": 6,
+                "img_shape": (9, 9),
+                "keypoint": keypoint + (keypoint > 0) * label,
+            }
+            for name, label in (("a", 3), ("b", 12))
+        ],
+    }
+    path = tmp_path / "in" / "set.pkl"
+    path.parent.mkdir()
+    path.write_bytes(pickle.dumps(content))
+    store = imported(path.parent, "--split-as", "xsub", "--fps", "30")
+    assert [(clip.recording, clip.split) for clip in store.clips] == [("set:a", "train"), ("set:b", "test")]
+    assert store.class_names == ("3", "12") and store.layout.name == "coco17", "whoever is all zeros is not there"
+    np.testing.assert_allclose(store.clip_frames(1)[..., :2], keypoint[0] + 12, rtol=1e-6)
+
+
+@pytest.fixture
+def skeletons(tmp_path: Path) -> Path:
+    names = [
+        f"S001C{camera:03d}P{subject:03d}R001A{action:03d}" for camera in (1, 2) for subject in (1, 3) for action in (9, 50)
+    ]
+    ntu_files.write_folder(tmp_path / "ntu", names)
+    ntu_files.write_clip(tmp_path / "ntu", "S001C003P001R001A009", [], 20)
+    return tmp_path / "ntu"
+
+
+def test_ntu(skeletons: Path):
+    """Two persons where the file has two, the split of the name, the classes by their names; the empty file is listed."""
+    store = imported(skeletons, "--split-as", "ntu60-xsub", code=1)
+    assert store.layout == load_layout("ntu25") and store.fps == 30
+    assert store.class_names == (f"A009 {ntu.ACTIONS[8]}", f"A050 {ntu.ACTIONS[49]}")
+    assert {(clip.subject, clip.split) for clip in store.clips} == {("1", "train"), ("3", "test")}
+    persons = {clip.recording: 0 for clip in store.clips}
+    for clip in store.clips:
+        persons[clip.recording] += 1
+    assert {name[-4:]: count for name, count in persons.items()} == {"A009": 1, "A050": 2}
+    assert "S001C003P001R001A009.skeleton,nobody in it" in (skeletons.parent / "store.bad.csv").read_text()
+
+
+def test_kinetics(tmp_path: Path):
+    poses = np.random.default_rng(0).random((3, 18, 2)).round(3)
+    for folder, name in (("kinetics_train", "x"), ("kinetics_val", "y")):
+        (tmp_path / "in" / folder).mkdir(parents=True)
+        frames = [
+            {"frame_index": k + 1, "skeleton": [{"pose": pose.ravel().tolist(), "score": [0.5] * 18}]}
+            for k, pose in enumerate(poses)
+        ]
+        content = {"data": frames, "label": "yoga", "label_index": 399}
+        (tmp_path / "in" / folder / f"{name}.json").write_text(json.dumps(content))
+    store = imported(tmp_path / "in", "--as", "kinetics")
+    assert [clip.split for clip in store.clips] == ["train", "test"] and store.class_names == ("yoga",)
+    assert store.layout == load_layout("openpose18") and store.space == "xyc"
+    np.testing.assert_allclose(store.clip_frames(0)[..., :2], poses, atol=1e-6)
+
+
+def test_images_train_and_predict(tmp_path: Path):
+    """Image positions with gaps: the confidence is seen, and the future has finite places."""
+    random = np.random.default_rng(0)
+    (tmp_path / "in" / "a").mkdir(parents=True)
+    (tmp_path / "in" / "b").mkdir()
+    for number in range(8):
+        motion = 100 + random.normal(size=(30, 17, 3)).cumsum(axis=0)
+        motion[..., 2] = random.random((30, 17)) * (random.random((30, 17)) > 0.1)
+        np.save(tmp_path / "in" / "ab"[number % 2] / f"{number}.npy", motion)
+    store = imported(tmp_path / "in", "--layout", "coco17", "--fps", "25", "--label-from-folder")
+    words = ["--training.steps", "4", "--training.validate-every", "4", "--training.batch", "4", "--model.width", "0.1"]
+    assert main(["train", "own", "--data", str(store.path), "--out", str(tmp_path / "run"), *words]) == 0
+    out = tmp_path / "answer.json"
+    assert main(["predict", str(tmp_path / "run"), f"{store.path}:0", "--out", str(out)]) == 0
+    (answer,) = json.loads(out.read_text())["clips"]
+    assert np.isfinite(np.array(answer["future"])).all() and set(answer["probabilities"]) == {"a", "b"}
+    assert load_preset("own").model.placement == "centre"
