@@ -165,3 +165,21 @@ def test_images_train_and_predict(tmp_path: Path):
     (answer,) = json.loads(out.read_text())["clips"]
     assert np.isfinite(np.array(answer["future"])).all() and set(answer["probabilities"]) == {"a", "b"}
     assert load_preset("own").model.placement == "centre"
+
+
+def test_precog(shared_data: Path, tmp_path: Path):
+    """The raw files by the commands of docs/results.md: 360 labelled runs, and the two baselines' figures."""
+    folder = shared_data / "precog" / "Dataset" / "CSV"
+    if not folder.is_dir():
+        pytest.skip(f"PRECOG is not there (expected in {folder})")
+    store = tmp_path / "precog"
+    words = ["--layout", "kinect20", "--label-column", "-1", "--no-class", "0", "--cut", "--shortest", "5", "--fps", "30"]
+    assert main(["data", "import", str(folder), str(store), *words, "--subject-from-name", r"Seq\d+_(\d+)"]) == 0
+    assert main(["data", "split", str(store), "--by", "subject", "--holdout", "2,4,6,8,10,12"]) == 0
+    opened = Store.open(store)
+    assert sum(clip.label >= 0 for clip in opened.clips) == 360 and len(opened.class_names) == 8
+    for name, figure in (("linear", 0.867), ("nearest", 0.794)):
+        out = tmp_path / f"{name}.json"
+        assert main(["evaluate", name, "--data", str(store), "--json", str(out)]) == 0
+        found = json.loads(out.read_text())
+        assert found["clips"] == 180 and found["top1"] == pytest.approx(figure, abs=0.012)
