@@ -183,3 +183,18 @@ def test_precog(shared_data: Path, tmp_path: Path):
         assert main(["evaluate", name, "--data", str(store), "--json", str(out)]) == 0
         found = json.loads(out.read_text())
         assert found["clips"] == 180 and found["top1"] == pytest.approx(figure, abs=0.012)
+
+
+def test_cmu_from_bvh(shared_data: Path, tmp_path: Path):
+    """The first rows of a test file of the benchmark, from the trial of the public release that it was made of."""
+    (tmp_path / "bvh").mkdir()
+    (tmp_path / "bvh" / "14_12.bvh").write_bytes((shared_data / "cmu_bvh" / "14_12_head.bvh").read_bytes())
+    labels = tmp_path / "trials.csv"
+    labels.write_text("trial,split,action,number\n14_12,test,washwindow,1\n14_24,train,directing_traffic,4\n")
+    store = imported(tmp_path / "bvh", "--as", "cmu-bvh", "--labels", str(labels))
+    assert store.layout == load_layout("cmu") and store.space == "expmap" and store.fps == 120
+    assert (store.clips[0].recording, store.clips[0].split) == ("washwindow_1", "test") and "14_24" in store.missing[0]
+    rows = np.loadtxt(shared_data / "cmu_mocap" / "test" / "washwindow" / "washwindow_1.txt", delimiter=",", max_rows=4)
+    # Float32 in the store: the reader's own test holds 1e-7.
+    np.testing.assert_allclose(store.clip_frames(0), rows.reshape(4, 39, 3), atol=2e-6)
+    assert main(["data", "import", str(tmp_path / "bvh"), str(tmp_path / "other"), "--as", "cmu-bvh"]) == 2

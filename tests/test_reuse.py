@@ -3,9 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+import symgnn
 from symgnn.cli import main
 from symgnn.config import Preset, load_preset
 from symgnn.data import ClipRecord, Store, write_store
@@ -102,7 +104,7 @@ def same_parts(one: Layout, other: Layout) -> bool:
 def test_another_window():
     """AGIM's first layer reads the whole window: of another length it is new, and nothing else is."""
     found = reuse(fresh(CLASSES, observed=12), trained(), load_layout("kinect20"), CLASSES)
-    assert [name.split("agim.")[-1] for name in found.new] == ["embed.0.weight"]
+    assert [name.split("agim.")[-1] for name in found.new] == 2 * ["embed.0.weight"], "of joints and bones"
 
 
 @pytest.fixture
@@ -160,3 +162,17 @@ def test_two_commands_and_fine_tuning(store: Store, tmp_path: Path, capsys: pyte
     said = capsys.readouterr().err
     assert "reused:" in said and "reused but for the classes:" in said
     assert load(tmp_path / "two" / "last.ckpt").class_names == ("crawl", "run")
+
+
+def test_predicting_whole_clips():
+    """All of a clip is looked at, in the frames of the window, and the times follow from how long it is."""
+    old = trained()
+    whole = replace(old.card, preset=replace(preset(), data=replace(preset().data, sampling="whole")))
+    model = TrainedModel(old.network, whole).eval()
+    clip = torch.randn(29, 20, 3, generator=torch.Generator().manual_seed(4)).numpy()
+    (answer,) = symgnn.predict(model, [clip], horizon=2)
+    seen = clip[[0, 4, 8, 12, 16, 20, 24, 28]]
+    np.testing.assert_allclose(answer.observed, seen, atol=1e-6)
+    assert answer.milliseconds == pytest.approx((160.0, 320.0)) and answer.padded == 0
+    expected = model(torch.from_numpy(seen)[None], 2).logits
+    assert list(answer.probabilities.values()) == pytest.approx(expected.softmax(1)[0].tolist(), abs=1e-5)

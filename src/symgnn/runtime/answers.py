@@ -87,7 +87,7 @@ def prediction_page(predictions: Sequence[Prediction], names: Sequence[str], mod
             name=name,
             observed=places(prediction.observed[prediction.padded :]),
             predicted=None if prediction.future is None else places(prediction.future),
-            frame_ms=1000 * model.preset.data.step / model.fps,
+            frame_ms=prediction.milliseconds[0] if prediction.milliseconds else 1000 * model.preset.data.step / model.fps,
             padded=prediction.padded,
             probabilities=prediction.probabilities,
         )

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32
 
+from symgnn.data.resampling import evenly
 from symgnn.errors import InputError
 from symgnn.models.checkpoint import TrainedModel
 from symgnn.runtime.clips import Frames, frames_in_use
@@ -45,7 +46,8 @@ def predict(
 
     The model looks at the end of a clip: the last frame and, going back from it, every ``preset.data.step``-th one, until its
     window is full. Where the clip is too short, the window is filled on the left with the earliest frame found (reading 4); a
-    warning of the logger ``symgnn.runtime`` and the field ``padded`` say so.
+    warning of the logger ``symgnn.runtime`` and the field ``padded`` say so. A model trained on whole clips looks at all of a
+    clip, in as many frames as its window has.
 
     Args:
         model: see [load][symgnn.models.checkpoint.load].
@@ -68,10 +70,9 @@ def predict(
     if batch < 1:
         raise InputError(f"batch: found {batch}, expected a number of clips of at least 1")
     called = [f"clip {index}" for index in range(len(clips))] if names is None else names
-    found = [
-        _window(frames_in_use(np.asarray(clip), model, name), data.observed, data.step)
-        for clip, name in zip(clips, called, strict=True)
-    ]
+    read = [frames_in_use(np.asarray(clip), model, name) for clip, name in zip(clips, called, strict=True)]
+    whole = data.sampling == "whole"
+    found = [(evenly(frames, data.observed), 0) if whole else _window(frames, data.observed, data.step) for frames in read]
     for (_, padded), name in zip(found, called, strict=True):
         if padded:
             _logger.warning(
@@ -83,7 +84,8 @@ def predict(
     answers: list[tuple[np.ndarray | None, np.ndarray | None]] = []
     for start in range(0, len(found), batch):
         answers += _answer(model, np.stack([window for window, _ in found[start : start + batch]]), horizon)
-    spacing = 1000 * data.step / model.fps
+    # Frames of a window from one to the next, in milliseconds: a whole clip's depend on how long it is.
+    spacings = [1000 / model.fps * ((len(frames) - 1) / max(data.observed - 1, 1) if whole else data.step) for frames in read]
     return [
         Prediction(
             probabilities={} if scores is None else dict(zip(model.class_names, scores.tolist(), strict=True)),
@@ -93,7 +95,7 @@ def predict(
             observed=window,
             padded=padded,
         )
-        for (scores, future), (window, padded) in zip(answers, found, strict=True)
+        for (scores, future), (window, padded), spacing in zip(answers, found, spacings, strict=True)
     ]
 
 
