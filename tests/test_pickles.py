@@ -666,6 +666,13 @@ def whole(recording: Recording) -> None:
     assert (missing.any(axis=2) == missing.all(axis=2)).all() and not missing.all()
 
 
+def test_unknown_escapes_are_refused_quietly(tmp_path: Path):
+    """Python's own reading of texts warns of them, which the tests make an error."""
+    raw = pickle.dumps([np.arange(3)], 0).replace(b"cnumpy", b"cnum\\?py", 1)
+    with pytest.raises(InputError):
+        load_pickle(put(tmp_path / "a.pkl", raw))
+
+
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.data())
 def test_damaged_toolkit_pickles(tmp_path: Path, data: st.DataObject):

@@ -65,8 +65,7 @@ def read_openpose(folder: Path) -> list[Recording]:
 
     Raises:
         InputError: the folder holds no such file, a file is no such JSON, or not all have the same number of points; the
-        message
-            names file and person.
+            message names file and person.
     """
     videos: dict[str, dict[int, Path]] = {}
     try:

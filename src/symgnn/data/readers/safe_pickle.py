@@ -15,6 +15,7 @@ import math
 import mmap
 import pickletools
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,12 @@ def load_pickle(path: Path) -> object:
             raise InputError(f"{path}: {size:,} bytes; expected a pickle of at most {LARGEST_FILE:,}: cut it")
         if size == 0 or not path.is_file():
             raise InputError(f"{path}: {'empty' if path.is_file() else 'not a file'}; expected a pickle")
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+            # Python warns of unknown escapes in a text, numpy of old codes of types: damaged files are full of both.
+            warnings.catch_warnings(action="ignore", category=DeprecationWarning),
+        ):
             return _Machine(path, mapped, size).run()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
