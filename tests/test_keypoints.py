@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from symgnn.data.readers.keypoint_json import read_keypoint_json
-from symgnn.data.readers.openpose import LONGEST_ABSENCE, MOST_PERSONS, Seen, assignment, read_openpose, tracks
+from symgnn.data.readers.openpose import read_openpose
+from symgnn.data.readers.tracking import LONGEST_ABSENCE, MOST_PERSONS, Seen, assignment, tracks
 from symgnn.data.recording import Recording
 from symgnn.errors import InputError
 from symgnn.skeleton import load_layout

@@ -8,6 +8,11 @@ from typing import IO
 from symgnn.errors import InputError
 
 
+def is_first_process() -> bool:
+    """Whether this is the only process, or the first of those that torchrun started: the one that writes and speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def write_whole(path: str | Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
     """Write a file to a temporary name beside ``path``, then rename it.
 

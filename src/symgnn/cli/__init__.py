@@ -32,7 +32,7 @@ from symgnn.cli.data import (
     data_split,
     data_view,
 )
-from symgnn.cli.shared import File, Folder, Switch, check_place, duration, first, say, show
+from symgnn.cli.shared import File, Folder, Switch, check_place, duration, say, show
 from symgnn.config import (
     DataConfig,
     ModelConfig,
@@ -44,6 +44,7 @@ from symgnn.config import (
     preset_to_dict,
 )
 from symgnn.errors import InputError
+from symgnn.files import is_first_process
 
 if TYPE_CHECKING:
     from symgnn.models.checkpoint import TrainedModel
@@ -531,7 +532,7 @@ class _Lines(logging.Handler):
 
 def _listen() -> None:
     logger = logging.getLogger("symgnn")
-    if not first():
+    if not is_first_process():
         logger.setLevel(logging.ERROR)  # what the first process says, too
     if not any(isinstance(handler, _Lines) for handler in logger.handlers):
         logger.addHandler(_Lines())

@@ -1,6 +1,5 @@
 """What the commands share: kinds of arguments, and how results and progress are said."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,20 +8,16 @@ from rich.console import Console
 from tyro.conf import FlagCreatePairsOff, arg
 
 from symgnn.errors import InputError
+from symgnn.files import is_first_process
 
 Folder = Annotated[Path, arg(metavar="DIR")]
 File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
 Switch = Annotated[bool, FlagCreatePairsOff, arg(help_behavior_hint="")]
 
 
-def first() -> bool:
-    """Whether this is the only process, or the first of torchrun's."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def say(line: str) -> None:
     """Tell how work goes: on stderr, so that stdout holds results alone; of several processes the first speaks."""
-    if first():
+    if is_first_process():
         print(line, file=sys.stderr, flush=True)
 
 

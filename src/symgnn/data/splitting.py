@@ -1,8 +1,6 @@
 """Which clips of a store train and which test: by whole subjects, cameras, setups or recordings."""
 
-import csv
 import dataclasses
-import io
 import json
 from collections.abc import Sequence
 from typing import Literal
@@ -10,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from symgnn.data.readers.text import shortened
-from symgnn.data.store import ABOUT, CLIPS, ClipRecord, Store, natural, sha256_of
+from symgnn.data.store import ABOUT, CLIPS, Store, clips_table, natural, sha256_of
 from symgnn.errors import InputError
 from symgnn.files import write_whole
 
@@ -51,12 +49,8 @@ def split_store(
     if not 0 < len(test) < len(store.clips):
         raise InputError(f"--holdout: {len(test)} of {len(store.clips)} clips would be test; expected some on both sides")
     records = [dataclasses.replace(clip, split="test" if index in test else "train") for index, clip in enumerate(store.clips)]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(ClipRecord)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(dataclasses.asdict(record) for record in records)
     about = dict(store.about)
-    write_whole(store.path / CLIPS, text.getvalue().encode())
+    write_whole(store.path / CLIPS, clips_table(records))
     about["sha256"] = {**about["sha256"], CLIPS: sha256_of(store.path / CLIPS)}
     write_whole(store.path / ABOUT, json.dumps(about, indent=2, ensure_ascii=False).encode())
     return Store.open(store.path)

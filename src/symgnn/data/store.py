@@ -12,6 +12,7 @@ The arrays are memory-mapped: opening a store of any size reads only its headers
 import csv
 import dataclasses
 import hashlib
+import io
 import json
 import math
 import os
@@ -368,11 +369,18 @@ def _write_files(folder: Path, clips: Iterable[Any], layout: Layout, space: Spac
             with (folder / name).open("wb") as file:
                 np.save(file, np.concatenate(parts), allow_pickle=False)
                 _flush(file)
-    with (folder / CLIPS).open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(ClipRecord)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(dataclasses.asdict(record) for record in records)
+    with (folder / CLIPS).open("wb") as file:
+        file.write(clips_table(records))
         _flush(file)
+
+
+def clips_table(records: Iterable[ClipRecord]) -> bytes:
+    """The content of ``clips.csv``."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(ClipRecord)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(dataclasses.asdict(record) for record in records)
+    return text.getvalue().encode()
 
 
 def _as_clip(item: Clip | tuple[ClipRecord, np.ndarray]) -> Clip:

@@ -43,7 +43,6 @@ def fitted_classifier(kind: Literal["linear", "nearest"], protocol: Protocol, st
             f"{store.path}: {len(labels.unique())} classes have training clips, expected two or more (symgnn data split says "
             "which clips train)"
         )
-    children = {child for _, child in store.layout.edges}
-    root = next(node for node in range(store.layout.num_nodes) if node not in children)
-    classifier = ClipClassifier(kind, None if store.space == "expmap" else root, len(store.class_names))
+    root = None if store.space == "expmap" else store.layout.root_node
+    classifier = ClipClassifier(kind, root, len(store.class_names))
     return classifier.fit(windows, labels), protocol

@@ -59,8 +59,7 @@ class Placement(nn.Module):
         if kind == "body" and space != "xyz":
             raise InputError(f"model.placement: found 'body', expected none or centre: space {space} cannot be turned")
         self.kind = kind
-        children = {child for _, child in layout.edges}
-        self.root = next(node for node in range(layout.num_nodes) if node not in children)
+        self.root = layout.root_node
         self.flat = space == "xyc"
         self.ends: tuple[int, int, int, int] | None = None
         if kind == "body":

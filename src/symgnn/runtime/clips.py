@@ -1,11 +1,8 @@
 """Clips from the user's files: arrays, text, stores."""
 
-import io
 import logging
 import math
-import pickle
 import re
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +12,14 @@ import numpy as np
 from jaxtyping import Float32
 
 from symgnn.data import open_data
+from symgnn.data.readers.arrays import load_arrays
+from symgnn.data.readers.text import LARGEST
 from symgnn.errors import InputError
 from symgnn.models.checkpoint import CHANNELS, TrainedModel
 
 _logger = logging.getLogger("symgnn.runtime")
 
 SUFFIXES = (".npy", ".npz", ".csv", ".txt")
-
-LARGEST = float(np.finfo(np.float32).max)
-"""Larger numbers are none for the model."""
 
 Frames = Float32[np.ndarray, "time joint channel"]
 
@@ -152,21 +148,11 @@ def _open(folder: str, model: TrainedModel) -> Any:
 
 
 def _arrays(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-    try:
-        # Whole in memory: a damaged file is found here and not in the middle of the work. Pickles are refused.
-        content = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            found = [(str(path), content)]
-        else:
-            found = [(f"{path}: {name}", content[name]) for name in content.files]
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(
-            f"{path}: cannot be read as arrays of numbers: it is empty, damaged or of another kind ({reason})"
-        ) from None
+    found = load_arrays(path)
     if not found:
         raise InputError(f"{path}: holds no array; expected at least one of shape (frames, joints, channels)")
-    yield from found
+    for name, array in found.items():
+        yield (f"{path}: {name}" if name else str(path)), array
 
 
 def _table(path: Path, model: TrainedModel) -> np.ndarray:

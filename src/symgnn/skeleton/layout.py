@@ -134,6 +134,12 @@ class Layout:
         return len(self.nodes)
 
     @property
+    def root_node(self) -> int:
+        """The joint in use that the skeleton graph hangs on."""
+        children = {child for _, child in self.edges}
+        return next(node for node in range(self.num_nodes) if node not in children)
+
+    @property
     def node_names(self) -> tuple[str, ...]:
         """Name of each joint in use."""
         return tuple(self.joints[joint] for joint in self.nodes)

@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from symgnn.config import OWN, Preset, preset_to_dict
 from symgnn.data import Store
 from symgnn.errors import InputError
-from symgnn.files import write_whole
+from symgnn.files import is_first_process, write_whole
 from symgnn.models.checkpoint import Card, TrainedModel, read_checkpoint
 from symgnn.skeleton import load_layout
 from symgnn.training.module import LOG_EVERY, AtomicCheckpointIO, Checkpoints, MotionData, TrainingModule, make_card
@@ -169,7 +169,7 @@ def _prepare(folder: Path, preset: Preset) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from None
-    if os.environ.get("RANK", "0") == "0":  # torchrun's
+    if is_first_process():
         write_whole(folder / SETTINGS, json.dumps(preset_to_dict(preset), indent=2).encode() + b"\n")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # device tables and tips; our own lines say what matters

@@ -30,7 +30,7 @@ from typing import NoReturn
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from symgnn.data.readers.text import BOUND, read_text, shown
+from symgnn.data.readers.text import BOUND, LARGEST, read_text, shown
 from symgnn.data.recording import Recording
 from symgnn.errors import InputError
 from symgnn.skeleton import Layout, layout_from_dict
@@ -50,7 +50,6 @@ _NO_NUMBERS = re.compile(r"[^0-9eE+.\s-]")
 _BLOCK = 1 << 20
 """Letters of the motion that are turned to numbers at a time."""
 _FRAMES_AT_ONCE = 4096
-_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -102,7 +101,7 @@ def read_bvh(path: Path) -> list[Recording]:
     if not np.isfinite(frames).all():
         frame, joint, _ = np.argwhere(~np.isfinite(frames))[0]
         raise InputError(
-            f"{path}: frame {frame + 1}, joint {bvh.names[joint]!r}: found a place beyond {_LARGEST:.2g}, "
+            f"{path}: frame {frame + 1}, joint {bvh.names[joint]!r}: found a place beyond {LARGEST:.2g}, "
             "expected positions that fit float32"
         )
     return [Recording(frames=frames, joints=bvh.names, parents=bvh.parents, fps=bvh.fps)]

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from symgnn.data.readers.text import shortened
+from symgnn.data.readers.text import LARGEST, shortened
 from symgnn.data.store import CHANNELS, Clip, ClipRecord
 from symgnn.errors import InputError
 from symgnn.skeleton import Layout, load_layout
@@ -148,12 +148,11 @@ def read_table(path: Path, columns: int) -> Float64[np.ndarray, "rows {columns}"
     except ValueError as error:
         raise _place_of_error(path, text, columns) or InputError(f"{path}: {error}") from None
     # A store keeps float32: what overflows there is no number either. (NaN fails the comparison too.)
-    if table.shape[1] != columns or not (np.abs(table) <= _LARGEST).all():
+    if table.shape[1] != columns or not (np.abs(table) <= LARGEST).all():
         raise _place_of_error(path, text, columns) or InputError(f"{path}: expected rows of {columns} finite numbers")
     return table
 
 
-_LARGEST = float(np.finfo(np.float32).max)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -167,7 +166,7 @@ def _place_of_error(path: Path, text: str, columns: int) -> InputError | None:
             if not _NUMBER.fullmatch(cell):
                 what = "nothing" if not cell else repr(cell if len(cell) <= 40 else f"{cell[:40]}...")
                 return InputError(f"{path}: line {number}, column {column}: found {what}, expected a finite number")
-            if abs(float(cell)) > _LARGEST:
+            if abs(float(cell)) > LARGEST:
                 return InputError(f"{path}: line {number}, column {column}: found {cell}, expected a number that fits float32")
         if len(cells) != columns:
             hint = {99: "; 99 columns are Human 3.6M's", 117: "; 117 columns are CMU Mocap's"}.get(len(cells), "")

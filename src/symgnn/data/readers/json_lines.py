@@ -14,12 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from symgnn.data.readers.text import is_image, read_text, shown
+from symgnn.data.readers.text import LARGEST, is_image, read_text, shown
 from symgnn.data.recording import Recording
 from symgnn.errors import InputError
 from symgnn.skeleton import Layout
-
-LARGEST = float(np.finfo(np.float32).max)
 
 
 def read_json_lines(path: Path, layout: Layout | None) -> list[Recording]:

@@ -22,8 +22,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from symgnn.data.readers.openpose import MOST_PERSONS, Seen, joints_of, motion_of, numbers_of, tracks
+from symgnn.data.readers.openpose import joints_of, numbers_of
 from symgnn.data.readers.text import read_text, shown
+from symgnn.data.readers.tracking import MOST_PERSONS, Seen, motion_of, tracks
 from symgnn.data.recording import Recording
 from symgnn.errors import InputError
 

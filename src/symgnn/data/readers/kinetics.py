@@ -27,8 +27,8 @@ from typing import Any, TypeGuard
 import numpy as np
 from jaxtyping import Float32, Float64, Int
 
-from symgnn.data.readers.openpose import MOST_PERSONS, Seen, tracks
-from symgnn.data.readers.text import read_text, shown
+from symgnn.data.readers.text import LARGEST, read_text, shown
+from symgnn.data.readers.tracking import MOST_PERSONS, Seen, tracks
 from symgnn.data.recording import Recording
 from symgnn.errors import InputError
 from symgnn.skeleton import load_layout
@@ -44,8 +44,6 @@ LAST_FRAME = 1 << 20
 
 SPLITS = {"kinetics_train": "train", "kinetics_val": "test"}
 """The release's folders: as everybody does, tests are made on the validation clips."""
-
-_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -206,7 +204,7 @@ def _table(names: Sequence[str], field: str, rows: Sequence[Any], columns: int) 
     except ValueError:
         table = np.zeros(0)
     # NaN is in no order with anything.
-    if table.shape == (len(rows), columns) and table.dtype.kind in "if" and not (np.abs(table) > _LARGEST).any():
+    if table.shape == (len(rows), columns) and table.dtype.kind in "if" and not (np.abs(table) > LARGEST).any():
         return table.astype(np.float64)
     return np.stack([_row(f"{name}.{field}", row, columns) for name, row in zip(names, rows, strict=True)])
 
@@ -217,7 +215,7 @@ def _row(where: str, row: Any, columns: int) -> Float64[np.ndarray, " column"]:
     if len(row) != columns:
         raise InputError(f"{where}: found {len(row)} numbers, expected {columns} (OpenPose's 18 joints)")
     for place, value in enumerate(row):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > _LARGEST):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > LARGEST):
             raise InputError(f"{where}[{place}]: found {_seen(value)}, expected a finite number")
     return np.array(row, dtype=np.float64)
 

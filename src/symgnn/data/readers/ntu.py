@@ -28,7 +28,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float32, Float64, Int
 
-from symgnn.data.readers.text import read_text, shown
+from symgnn.data.readers.text import LARGEST, read_text, shown
 from symgnn.data.recording import Recording
 from symgnn.errors import InputError
 from symgnn.skeleton import load_layout
@@ -379,7 +379,6 @@ def _bodies(lines: _Lines, rows: dict[str, list[tuple[int, int]]]) -> list[_Body
     return bodies
 
 
-_LARGEST = float(np.finfo(np.float32).max)
 _NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan)", re.ASCII | re.IGNORECASE)
 
 
@@ -394,7 +393,7 @@ def _positions(lines: _Lines, which: np.ndarray) -> Float64[np.ndarray, "line 3"
     except ValueError as error:
         raise _place_of_error(lines, which) or InputError(f"{lines.path}: {error}") from None
     # NaN is in no order with anything.
-    if values.shape != (len(which), 3) or (np.abs(values) > _LARGEST).any():
+    if values.shape != (len(which), 3) or (np.abs(values) > LARGEST).any():
         raise _place_of_error(lines, which) or InputError(f"{lines.path}: expected three finite numbers a joint")
     return values
 
@@ -402,7 +401,7 @@ def _positions(lines: _Lines, which: np.ndarray) -> Float64[np.ndarray, "line 3"
 def _place_of_error(lines: _Lines, which: np.ndarray) -> InputError | None:
     for line in sorted(which.tolist()):
         for axis, cell in zip("xyz", lines[line].split(), strict=False):
-            if not _NUMBER.fullmatch(cell) or abs(float(cell)) > _LARGEST:
+            if not _NUMBER.fullmatch(cell) or abs(float(cell)) > LARGEST:
                 return lines.wrong(line, f"{axis} in metres", shown(cell))
     return None
 

@@ -19,14 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
-from symgnn.data.readers.text import is_image, read_text, required, shortened, shown
+from symgnn.data.readers.text import LARGEST, is_image, read_text, required, shortened, shown
 from symgnn.data.recording import Recording
 from symgnn.errors import InputError
 from symgnn.skeleton import Layout
 
 _logger = logging.getLogger("symgnn.data")
 
-LARGEST = float(np.finfo(np.float32).max)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _NOTHING = {"", "nan", "null", "none", "na", "n/a"}
 _ROLES = {

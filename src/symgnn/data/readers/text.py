@@ -3,9 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from symgnn.errors import InputError
 from symgnn.skeleton import Layout, layout_names
 
+LARGEST = float(np.finfo(np.float32).max)
+"""A store keeps float32: what is larger is no number."""
 BOUND = 1 << 31
 """Bytes of a file that are read at most: a recording is far below."""
 
