@@ -180,3 +180,12 @@ def test_confidence_is_not_predicted(tmp_path):
     batch = WindowSampler.from_store(store, (0,), observed=4, future=2).sample(3, torch.Generator().manual_seed(0))
     assert bool(batch.future[..., 2].isnan().all()) and not batch.future[..., :2].isnan().any()
     assert not batch.observed.isnan().any()
+
+
+@pytest.mark.parametrize("changes", [Changes(rotation=5.0), Changes(scale=0.1)])
+def test_rotations_are_neither_turned_nor_scaled(changes: Changes, tmp_path):
+    layout = load_layout("cmu")
+    clips = [(ClipRecord(recording="a"), np.zeros((12, 39, 3)))]
+    store = write_store(tmp_path / "s", clips, layout=layout, space="expmap", fps=120.0)
+    with pytest.raises(InputError, match="must be 0"):
+        WindowSampler.from_store(store, (0,), observed=4, future=2, changes=changes)

@@ -123,9 +123,13 @@ def test_what_the_store_decides(store: Store):
     assert (chosen.data.sampling, chosen.protocol, chosen.data.layout) == ("whole", "clips", "own")
     assert any("half of the clips have fewer than the 75 frames" in reason for reason in reasons)
     assert any("2 classes: run, hop" in reason for reason in reasons)
-    begun, reasons = fitted(load_preset("own"), store, preset())
+    begun, reasons = fitted(load_preset("own"), store, trained().card)
     assert (begun.data.sampling, begun.data.observed, begun.data.future, begun.model.width) == ("window", 8, 3, 0.1)
     assert begun.training.learning_rate == chosen.training.learning_rate / 4
+    # The model's 25 frames a second of a store of 30 are every frame, of one of 120 every fifth.
+    assert begun.data.step == 1
+    fast = replace(trained().card, fps=6.0)
+    assert fitted(load_preset("own"), store, fast)[0].data.step == 5
 
 
 def test_long_recordings_and_no_classes(tmp_path: Path):

@@ -418,7 +418,7 @@ def _for_own_data(preset: Preset, words: Sequence[str]) -> Preset:
     from symgnn.data import open_data
     from symgnn.training.own import fitted
 
-    begun = None if start is None else _load(start, "last", folded=False).preset
+    begun = None if start is None else _load(start, "last", folded=False).card
     preset, reasons = fitted(preset, open_data(folder), begun)
     for reason in reasons:
         say(reason)

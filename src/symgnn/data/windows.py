@@ -166,6 +166,8 @@ class WindowSampler:
         """Load some clips of a store, joints in use only, onto a device; the arguments are those of the class."""
         if not len(indices):
             raise InputError(f"{store.path}: no clip to cut windows from")
+        if store.space == "expmap" and changes is not None and (changes.rotation or changes.scale):
+            raise InputError(f"{store.path}: holds rotations (space expmap): training.rotation and training.scale must be 0")
         clips = [store.clips[index] for index in indices]
         lengths = torch.tensor([clip.length for clip in clips])
         return cls(

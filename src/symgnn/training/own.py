@@ -7,6 +7,7 @@ import numpy as np
 from symgnn.config import OWN, Preset
 from symgnn.data import Store
 from symgnn.errors import InputError
+from symgnn.models.checkpoint import Card
 
 RATE = 25.0
 """Frames a second of the model, as nearly as keeping every n-th frame allows (reading 23)."""
@@ -20,13 +21,14 @@ PASSES = 120
 """How often training sees each clip (or stretch of a window's length)."""
 
 
-def fitted(preset: Preset, store: Store, start: Preset | None = None) -> tuple[Preset, list[str]]:
+def fitted(preset: Preset, store: Store, start: Card | None = None) -> tuple[Preset, list[str]]:
     """A preset with window, space, heads and length of training chosen from the training clips of a store.
 
     Args:
         preset: what the store does not decide.
         store: the recordings.
-        start: of the model that training is to start from: network and window are its own, the learning rate is a quarter.
+        start: of the model that training is to start from: network, window and frame rate are its own, the learning rate is a
+            quarter.
 
     Returns:
         The preset, and what was chosen with the reason, a line each.
@@ -72,11 +74,13 @@ def fitted(preset: Preset, store: Store, start: Preset | None = None) -> tuple[P
             f"{1000 * future * step / store.fps:.0f} ms ahead"
         )
     if start is not None:
-        if start.data.space != store.space:
-            raise InputError(f"{store.path}: is in space {store.space}, the model to start from in {start.data.space}")
+        learnt = start.preset.data
+        if learnt.space != store.space:
+            raise InputError(f"{store.path}: is in space {store.space}, the model to start from in {learnt.space}")
         # What the weights were learnt for: the frames a window has, and the network.
-        data = replace(data, sampling=start.data.sampling, observed=start.data.observed, future=start.data.future)
-        model = replace(start.model, recognition=model.recognition)
+        step = 1 if learnt.sampling == "whole" else max(1, round(store.fps * learnt.step / start.fps))
+        data = replace(data, sampling=learnt.sampling, step=step, observed=learnt.observed, future=learnt.future)
+        model = replace(start.preset.model, recognition=model.recognition)
         training = replace(training, learning_rate=training.learning_rate / 4)
         protocol = "clips" if data.sampling == "whole" else "recognition"
         reasons[1:] = [f"network, and windows of {data.observed} + {data.future} frames, of the model to start from"]
