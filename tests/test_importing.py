@@ -275,6 +275,24 @@ def test_nothing_that_can_be_used(options: ImportOptions, message: str, tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
+def test_one_reason_is_said_once(tmp_path: Path):
+    """Of files that all fail alike the first is named; what is left out of all is noted once."""
+    for name in "abc":
+        table(tmp_path / "in" / f"{name}.csv", motion(3))
+    with pytest.raises(InputError) as caught:
+        import_recordings(tmp_path / "in", tmp_path / "store", options=ImportOptions(layout="coco17", fps=30.0), progress=False)
+    assert "none of 3 files can be used: a.csv: its joints" in str(caught.value) and "b.csv" not in str(caught.value)
+    for name in "abc":
+        table(tmp_path / "more" / f"{name}.csv", motion(3), HEAD + ",battery")
+        path = tmp_path / "more" / f"{name}.csv"
+        head, *rows = path.read_text().splitlines()
+        path.write_text("\n".join([head, *(f"{row},88" for row in rows)]))
+    done = import_recordings(tmp_path / "more", tmp_path / "store", options=ImportOptions(fps=30.0), progress=False)
+    assert sum("battery" in note for note in done.notes) == 1
+    with pytest.raises(InputError, match="did you mean bvh"):
+        import_recordings(tmp_path / "more", tmp_path / "other", "bhv", progress=False)
+
+
 def test_time_that_runs_backwards(tmp_path: Path):
     table(tmp_path / "in" / "a.csv", motion(3), "time," + HEAD, ["0,", "0.04,", "0.02,"])
     with pytest.raises(InputError, match=r"time runs backwards after frame 1 \(0.04 s, then 0.02 s\)"):

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import difflib
 import io
 import itertools
 import logging
@@ -184,7 +185,9 @@ def import_recordings(
         raise InputError(f"{target}: exists already; remove it or choose another name")
     kind = kind or recognise_files(source)
     if kind not in FORMATS:
-        raise InputError(f"--as {kind}: no such format (there are: {', '.join(FORMATS)})")
+        near = difflib.get_close_matches(kind, FORMATS, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise InputError(f"--as {kind}: no such format{hint} (there are: cmu, h36m, cmu-bvh, {', '.join(FORMATS)})")
     form = FORMATS[kind]
     files = _sources(source, form)
     layout = None if options.layout is None else load_layout(options.layout)
@@ -197,7 +200,9 @@ def import_recordings(
         try:
             first = next(clips)
         except StopIteration:
-            reasons = "; ".join(f"{file}: {message}" for file, message in work.bad[:3])
+            # A file a reason: mostly one reason holds for all.
+            first_of = {message: file for file, message in reversed(work.bad)}
+            reasons = "; ".join(f"{file}: {message}" for message, file in list(first_of.items())[::-1][:3])
             raise InputError(f"{source}: none of {len(files)} files can be used: {reasons or 'they hold no clip'}") from None
         store = write_store(
             target,
@@ -338,6 +343,8 @@ class _Import:
                 self.bad.append((source, str(error).removeprefix(f"{path}: ")))
 
     def _clips(self, source: str, recording: Recording) -> Iterator[Clip]:
+        for note in recording.notes:
+            self._note(note)
         self._settle(source, recording)
         frames = self._in_order(source, recording)
         if self.options.zero_is_missing:

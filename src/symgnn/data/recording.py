@@ -41,5 +41,7 @@ class Recording:
     """Which camera saw it."""
     setup: str = ""
     """Camera setup (NTU-120 splits by it)."""
+    notes: tuple[str, ...] = ()
+    """What the reader left out or assumed, in words that are the same for all files alike."""
     split: str = ""
     """"train" or "test", where the file says."""

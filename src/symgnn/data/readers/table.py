@@ -9,7 +9,6 @@ called label (class, action), time (timestamp), frame or person (body, track) ar
 """
 
 import io
-import logging
 import math
 import re
 from collections.abc import Sequence
@@ -23,8 +22,6 @@ from symgnn.data.readers.text import LARGEST, is_image, read_text, required, sho
 from symgnn.data.recording import Recording
 from symgnn.errors import InputError
 from symgnn.skeleton import Layout
-
-_logger = logging.getLogger("symgnn.data")
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _NOTHING = {"", "nan", "null", "none", "na", "n/a"}
@@ -52,6 +49,7 @@ class _Columns:
     confidence: bool = False
     """Whether the third channel is one."""
     roles: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def read_table(path: Path, layout: Layout | None, label_column: str | None = None) -> list[Recording]:
@@ -114,6 +112,7 @@ def read_table(path: Path, layout: Layout | None, label_column: str | None = Non
                 numbers=None if counter is None else counter[mine],
                 frame_labels=None if labels is None else tuple(labels[mine]),
                 person=person,
+                notes=columns.notes,
             )
         )
     return found
@@ -183,7 +182,7 @@ def _columns(
         called = [
             repr(heading[cell]) if heading and cell < len(heading) and heading[cell] else f"{cell + 1}" for cell in unknown
         ]
-        _logger.warning("%s: left out, columns that name no joint's axis: %s", path, shortened(called))
+        found.notes = (f"left out, columns that name no joint's axis: {shortened(called)}",)
     elif unknown:
         raise InputError(
             f"{path}: column {unknown[0] + 1} holds no joint: if it is each frame's class, say --label-column {unknown[0] + 1}"
