@@ -149,6 +149,8 @@ def test_two_commands_and_fine_tuning(store: Store, tmp_path: Path, capsys: pyte
     assert "whole clips in 32 + 4 frames" in capsys.readouterr().err
     model = load(tmp_path / "one" / "last.ckpt")
     assert model.class_names == ("run", "hop") and model.preset.protocol == "clips" and model.layout.name == "kinect20"
+    judged = ["evaluate", str(tmp_path / "one"), "--data", str(store.path), "--html", str(tmp_path / "report.html")]
+    assert main(judged) == 2 and "--html" in capsys.readouterr().err and not (tmp_path / "report.html").exists()
     clips = [(clip, store.clip_frames(index)) for index, clip in enumerate(store.clips)]
     other = write_store(tmp_path / "other", clips, layout=store.layout, space="xyz", fps=30.0, class_names=("crawl", "run"))
     again = [

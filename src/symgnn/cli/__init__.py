@@ -160,6 +160,11 @@ def evaluate(
         rules = load_protocol(
             protocol or trained.preset.protocol, observed=window.observed, future=window.future, step=window.step
         )
+        if html is not None and rules.whole:
+            raise InputError(
+                f"--html: the report tells times, which whole clips (protocol {rules.name}) lose; expected a protocol of "
+                "windows: leave --html out, or look at single clips with symgnn predict --html"
+            )
         from symgnn.experiments.report import answers
 
         store = open_data(data)
