@@ -121,7 +121,7 @@ def line(length: int) -> torch.Tensor:
 def sampler(lengths: tuple[int, ...], **settings) -> WindowSampler:
     frames = torch.cat([line(length) + 100 * number for number, length in enumerate(lengths)])
     many = torch.tensor(lengths)
-    settings = {"observed": 4, "future": 1, "whole": True, **settings}
+    settings = {"observed": 4, "future": 1, "sampling": "whole", **settings}
     return WindowSampler(frames, many.cumsum(0) - many, many, torch.arange(len(lengths)), **settings)
 
 

@@ -253,7 +253,7 @@ def test_data_of_another_kind_is_an_error(tmp_path: Path):
 def test_an_unknown_protocol_names_the_nearest():
     with pytest.raises(InputError, match="no protocol 'cmu_long'; did you mean cmu-long"):
         load_protocol("cmu_long")
-    assert protocol_names() == ["cmu-short", "cmu-long", "h36m-8", "h36m-256", "demo", "recognition", "clips"]
+    assert all(load_protocol(name).name == name for name in protocol_names())
 
 
 def test_a_benchmark_keeps_its_window():

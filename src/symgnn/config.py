@@ -29,6 +29,8 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Amount = Annotated[float, Field(ge=0)]
 
+Sampling = Literal["window", "whole", "repeat"]
+
 
 @dataclass(frozen=True, config=_RECORD)
 class DataConfig:
@@ -39,8 +41,15 @@ class DataConfig:
     space: Literal["xyz", "expmap", "xyc"] = "expmap"
     """What a joint's channels are: positions, exponential maps (sec. 6.1.1), or a place in an image and the detector's
     confidence, which is seen and not predicted (reading 6)."""
-    sampling: Literal["window", "whole"] = "window"
-    """A window is a stretch of a recording at its own rate, or a whole clip in so many frames (how long it was is lost)."""
+    sampling: Sampling = "window"
+    """A window is a stretch of a recording at its own rate; or a whole clip in so many frames (how long it was is lost; reading
+    40); or a clip from its beginning, again and again until the window is full (reading 4)."""
+    ratio: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Part of a clip that is observed, its beginning; the frames after it are predicted (Fig. 9; reading 21). For "whole" and
+    "repeat"; without it a window is as full as it can be."""
+    persons: Count = 1
+    """Persons of a recording that are recognised together, at most (sec. 6.1.1: NTU has one or two; reading 19). With 1 each is
+    a clip of its own."""
     step: Count = 2
     """Keep every n-th frame of a recording (sec. 6.1.1: "We downsample all sequences by two")."""
     observed: Annotated[int, Field(ge=3)] = 50
@@ -49,6 +58,13 @@ class DataConfig:
     """Frames it predicts: 10 for the short horizon, 25 for the long one."""
     skip: Annotated[int, Field(ge=0)] = 0
     """Leading rows of each recording that training leaves out (1 on CMU: the release's T-pose; reading 5)."""
+
+    @field_validator("ratio")
+    @classmethod
+    def _of_whole_clips(cls, value: float | None, info: Any) -> float | None:
+        if value is not None and info.data.get("sampling", "whole") == "window":
+            raise ValueError("is a part of a whole clip: expected sampling whole or repeat")
+        return value
 
 
 @dataclass(frozen=True, config=_RECORD)

@@ -22,9 +22,12 @@ class Batch:
     future: Float[Tensor, "batch future joint channel"]
     """The frames after it; NaN where a joint is missing."""
     label: Int[Tensor, " batch"]
-    """Class index, -1 where there is none."""
+    """Class index, -1 where there is none (or where the first person of the recording has it, see ``together``)."""
     clip: Int[Tensor, " batch"]
     """Row of the store's ``clips.csv`` the window was cut from."""
+    together: Int[Tensor, " batch"] | None = None
+    """Number of each row's recording within the batch, from 0: the persons of one lie side by side, the main one first, and are
+    recognised together (reading 19). None where each row is a recording of its own."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Output:
     """What a model answers; a field is None where the model has no such head."""
 
     logits: Float[Tensor, "batch classes"] | None
-    """Class scores before the softmax."""
+    """Class scores before the softmax; persons seen together have the same."""
     future: Float[Tensor, "batch future joint channel"] | None
     """Predicted poses in the units of the data."""
     actional: Float[Tensor, "batch joint joint"] | None = None

@@ -85,8 +85,10 @@ def train(
         start: fine-tune this model: what fits is taken over, the rest is new, and it is said which.
     """
     chosen = dataclasses.replace(load_preset(preset), data=window, model=model, training=training)
-    if window.sampling == "whole" and chosen.protocol == "recognition":
+    if window.sampling != "window" and chosen.protocol == "recognition":
         chosen = dataclasses.replace(chosen, protocol="clips")
+    if window.ratio is not None:
+        chosen = dataclasses.replace(chosen, protocol="early")
     run_folder = out or Path("runs") / chosen.name
     from symgnn.data import open_data
     from symgnn.training import MotionData, TrainingModule
@@ -121,6 +123,7 @@ def evaluate(
     json: File = None,
     html: File = None,
     up_to: Switch = False,
+    ratio: Annotated[float | None, arg(metavar="PART", help_behavior_hint="")] = None,
 ) -> int:
     """Judge a model by a protocol, beside zero-velocity on the same clips.
 
@@ -128,12 +131,13 @@ def evaluate(
         model: folder of a run, a checkpoint, or a baseline: zero-velocity repeats the last pose; linear (logistic regression)
             and nearest (neighbour) recognise from the numbers of the training clips, to tell whether the network is worth it.
         data: a store, or a benchmark's own folder.
-        protocol: cmu-short, cmu-long, h36m-8, h36m-256, demo, recognition (windows) or clips (whole ones); by default that of
-            the model's preset, and clips for linear and nearest.
+        protocol: cmu-short, cmu-long, h36m-8, h36m-256, ntu, kinetics, demo, recognition (windows), clips (whole ones) or early
+            (their beginning); by default that of the model's preset, and clips for linear and nearest.
         selection: which weights of a run: the final ones, or those that did best on the held-out part of the training data.
         json: also write every figure to this file.
         html: also write a report with pictures to this file.
         up_to: add the error averaged up to each frame, which some papers print in place of the benchmark's figure.
+        ratio: of the protocol early: the part of each clip that is shown, such as 0.1; by default that of the training.
     """
     for path in filter(None, (json, html)):
         check_place(path)
@@ -148,7 +152,7 @@ def evaluate(
     from symgnn.models.baselines import ZeroVelocity
 
     if trained is None:
-        rules, store = load_protocol(protocol or "clips"), open_data(data)
+        rules, store = load_protocol(protocol or "clips", ratio=ratio), open_data(data)
         baseline: Model = ZeroVelocity()
         if model != ZERO_VELOCITY:
             from symgnn.evaluation.classifiers import fitted_classifier
@@ -157,10 +161,17 @@ def evaluate(
         result = judge(baseline, rules, store, up_to=up_to, progress=True)
     else:
         window = trained.preset.data
+        name = protocol or trained.preset.protocol
         rules = load_protocol(
-            protocol or trained.preset.protocol, observed=window.observed, future=window.future, step=window.step
+            name,
+            observed=window.observed,
+            future=window.future,
+            step=window.step,
+            sampling=window.sampling,
+            ratio=window.ratio if ratio is None and name == "early" else ratio,
+            persons=window.persons,
         )
-        if html is not None and rules.whole:
+        if html is not None and rules.sampling == "whole":
             raise InputError(
                 f"--html: the report tells times, which whole clips (protocol {rules.name}) lose; expected a protocol of "
                 "windows: leave --html out, or look at single clips with symgnn predict --html"

@@ -16,6 +16,7 @@ from symgnn.data.synthetic import make_motion as make_motion
 from symgnn.data.windows import Changes as Changes
 from symgnn.data.windows import Mirror as Mirror
 from symgnn.data.windows import WindowSampler as WindowSampler
+from symgnn.data.windows import group_persons as group_persons
 from symgnn.data.windows import node_frames as node_frames
 from symgnn.data.windows import split_recordings as split_recordings
 from symgnn.data.windows import stored_mean as stored_mean

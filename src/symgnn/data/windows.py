@@ -1,16 +1,20 @@
 """Windows of motion for training, cut on the device the frames are on."""
 
 import dataclasses
+import functools
 import logging
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from symgnn.config import Sampling
+from symgnn.data.resampling import clip_rows
 from symgnn.data.store import Store
 from symgnn.errors import InputError
 from symgnn.skeleton import Layout, Space
@@ -70,21 +74,31 @@ class Changes:
 class WindowSampler:
     """Random windows: a recording uniformly, then a start uniformly (reading 5).
 
-    A window is the frames start, start + step, ..., so every phase of the step is drawn; or, with ``whole``, all of a recording
-    in as many frames as a window has, evenly. All frames lie in one tensor and a batch is one gather on its device; only the
-    random numbers are drawn where the generator lives. NaN stays NaN. In an image the confidence of future frames is NaN, for
-    it is not predicted.
+    All frames lie in one tensor and a batch is one gather on its device; only the random numbers are drawn where the generator
+    lives. NaN stays NaN. In an image the confidence of future frames is NaN, for it is not predicted.
+
+    What a window is depends on ``sampling``:
+
+    - "window": the frames start, start + step, ..., so every phase of the step is drawn.
+    - "whole": all of a recording in as many frames as a window has, evenly.
+    - "repeat": every ``step``-th frame from the first one on, the recording again where it ends (reading 4); a start is drawn
+      where it is longer than a window.
+
+    See [clip_rows][symgnn.data.resampling.clip_rows] for the last two and for ``ratio``.
 
     Args:
         frames: the joints in use of all recordings, one after the other, in the units of the data.
-        starts: first frame of each recording.
+        starts: first frame of each recording (of each person in it).
         lengths: frames of each recording.
         labels: class of each recording, -1 for none.
         observed: frames the model sees.
         future: frames after them.
         step: keep every n-th frame.
         skip: leading frames of each recording that are left out (1 on CMU: the release's T-pose).
-        whole: a window is a whole recording.
+        sampling: how a window is cut.
+        ratio: part of a recording that is observed, for "whole" and "repeat"; None for as much as the window has.
+        groups: recordings that are persons seen together, the main one first, of equal length: they are drawn as one and share
+            start and changes (reading 19). By default each is alone.
         changes: made at random to what ``sample`` draws.
         reflection: how to mirror; needed where ``changes.mirror`` is positive.
         up: axis that rotations are about; the third channel is a confidence where it is None.
@@ -109,7 +123,9 @@ class WindowSampler:
         future: int,
         step: int = 1,
         skip: int = 0,
-        whole: bool = False,
+        sampling: Sampling = "window",
+        ratio: float | None = None,
+        groups: Sequence[Sequence[int]] | None = None,
         changes: Changes | None = None,
         reflection: Mirror | None = None,
         up: int | None = 1,
@@ -125,9 +141,11 @@ class WindowSampler:
             raise ValueError("mirror > 0 needs a reflection")
         device = frames.device
         self.observed, self.future, self.step = observed, future, step
-        self.whole, self.changes, self._reflection, self._up = whole, changes, reflection, up
-        span = 1 if whole else (observed + future - 1) * step + 1
-        counts = lengths.cpu() - skip - span + 1
+        self.sampling: Sampling = sampling
+        self.ratio = ratio
+        self.changes, self._reflection, self._up = changes, reflection, up
+        span = (observed + future - 1) * step + 1
+        counts = lengths.cpu() - skip - (span if sampling == "window" else 1) + 1
         fits = counts > 0
         names = [f"recording {index}" for index in range(len(starts))] if names is None else names
         self.left_out = tuple(name for name, long_enough in zip(names, fits.tolist(), strict=True) if not long_enough)
@@ -140,12 +158,21 @@ class WindowSampler:
             )
         if self.left_out:
             _logger.warning("left out, shorter than a window (%s): %s", needed, ", ".join(self.left_out))
-        keep = fits.to(device)
+        if sampling != "window":
+            # Places to start at: of a clip that is shown from its beginning to its end there is one.
+            counts = torch.ones_like(counts) if sampling == "whole" or ratio is not None else (counts - span + 1).clamp(min=1)
+        together = [(index,) for index in range(len(starts))] if groups is None else groups
+        together = [group for group in together if bool(fits[group[0]])]
+        most = max(map(len, together))
+        # A row a group, filled up with -1.
+        members = torch.tensor([[*group, *[-1] * (most - len(group))] for group in together])
+        self._groups = members.to(device)
         self._frames, self._wraps = frames, wraps
-        self._starts = starts.to(device).long()[keep] + skip
-        self._counts = counts.to(device)[keep]
-        self._labels = labels.to(device).long()[keep]
-        self._clips = (torch.arange(len(starts)) if clips is None else clips).to(device).long()[keep]
+        self._starts = starts.to(device).long() + skip
+        self._lengths = lengths.to(device).long() - skip
+        self._counts = counts.to(device)
+        self._labels = labels.to(device).long()
+        self._clips = (torch.arange(len(starts)) if clips is None else clips).to(device).long()
         self._frame_labels = None if frame_labels is None else frame_labels.to(device).long()
         self._offsets = torch.arange(observed + future, device=device) * step
 
@@ -159,17 +186,25 @@ class WindowSampler:
         future: int,
         step: int = 1,
         skip: int = 0,
-        whole: bool = False,
+        sampling: Sampling = "window",
+        ratio: float | None = None,
+        persons: int = 1,
         changes: Changes | None = None,
         device: torch.device | str = "cpu",
     ) -> "WindowSampler":
-        """Load some clips of a store, joints in use only, onto a device; the arguments are those of the class."""
+        """Load some clips of a store, joints in use only, onto a device; the arguments are those of the class.
+
+        Args:
+            persons: of a recording that are one sample, see [group_persons][symgnn.data.windows.group_persons].
+        """
         if not len(indices):
             raise InputError(f"{store.path}: no clip to cut windows from")
         if store.space == "expmap" and changes is not None and (changes.rotation or changes.scale):
             raise InputError(f"{store.path}: holds rotations (space expmap): training.rotation and training.scale must be 0")
         clips = [store.clips[index] for index in indices]
         lengths = torch.tensor([clip.length for clip in clips])
+        position = {index: place for place, index in enumerate(indices)}
+        groups = [[position[index] for index in group] for group in group_persons(store, indices, persons)]
         return cls(
             torch.from_numpy(node_frames(store, indices)).to(device),
             lengths.cumsum(0) - lengths,
@@ -179,7 +214,9 @@ class WindowSampler:
             future=future,
             step=step,
             skip=skip,
-            whole=whole,
+            sampling=sampling,
+            ratio=ratio,
+            groups=groups,
             changes=changes,
             reflection=Mirror.of(store.layout, store.space, device),
             up=None if store.space == "xyc" else "xyz".index(store.layout.up[-1]),
@@ -192,19 +229,19 @@ class WindowSampler:
         )
 
     def __len__(self) -> int:
-        """Number of different windows, leaving reversal and mirror aside."""
-        return int(self._counts.sum())
+        """Number of different windows, leaving changes aside."""
+        return int(self._counts[self._groups[:, 0]].sum())
 
     @property
     def recordings(self) -> int:
-        """Number of recordings that are long enough."""
-        return len(self._counts)
+        """Number of recordings that are long enough; persons seen together count once."""
+        return len(self._groups)
 
     def sample(self, batch: int, generator: torch.Generator | None = None) -> Batch:
         """Draw windows at random.
 
         Args:
-            batch: number of windows.
+            batch: number of recordings: with several persons there are more rows.
             generator: source of all randomness, on whichever device; the same numbers are drawn whatever the probabilities.
         """
         device = torch.device("cpu") if generator is None else generator.device
@@ -212,79 +249,112 @@ class WindowSampler:
         changes = self.changes
         rows = 4 + (changes.tempo > 0 or changes.crop > 0)
         draws = torch.rand(rows, batch, generator=generator, device=device, dtype=torch.float64).to(self._frames.device)
-        recording = (draws[0] * len(self._counts)).long()
-        backwards, mirrored = draws[2] < changes.time_reversal, draws[3] < changes.mirror
-        if self.whole:
-            kept = 1 - changes.crop * draws[4] if changes.crop > 0 else torch.ones_like(draws[0])
-            spare = (1 - kept) * (self._counts[recording] - 1)
-            window = self._cut(recording, draws[1] * spare, backwards, mirrored, kept)
+        group = (draws[0] * len(self._groups)).long()
+        clip = self._groups[group, 0]
+        counts, last = self._counts[clip], (self._lengths[clip] - 1).double()
+        if self.sampling == "whole":
+            kept = 1 - changes.crop * draws[4] if changes.crop > 0 else torch.ones_like(last)
+            start = draws[1] * (1 - kept) * last
+            places = (start[:, None] + kept[:, None] * self._whole(clip)).minimum(last[:, None])
+        elif self.sampling == "repeat":
+            places = (draws[1] * counts).long()[:, None] + self._whole(clip)
         elif changes.tempo == 0:
-            start = (draws[1] * self._counts[recording]).long()
-            window = self._cut(recording, start, backwards, mirrored)
+            places = (draws[1] * counts).long()[:, None] + self._offsets
         else:
-            steps = self.observed + self.future - 1
-            last = (self._counts[recording] - 1 + steps * self.step).double()
-            speed = torch.minimum((1 + changes.tempo) ** (2 * draws[4] - 1), last / (steps * self.step))
-            start = draws[1] * (last - steps * self.step * speed)
-            window = self._cut(recording, start, backwards, mirrored, speed)
-        return self._moved(window, generator, device)
+            reach = self._offsets[-1].double()
+            speed = torch.minimum((1 + changes.tempo) ** (2 * draws[4] - 1), last / reach)
+            start = draws[1] * (last - reach * speed)
+            # Rounding must not reach for the frame after a recording's last.
+            places = (start[:, None] + self._offsets * speed[:, None]).minimum(last[:, None])
+        if changes.time_reversal > 0:
+            # Of a clip's beginning: the clip is played backwards, then its beginning is shown.
+            reverse = places.flip(1) if self.ratio is None else last[:, None] - places
+            places = torch.where((draws[2] < changes.time_reversal)[:, None], reverse, places)
+        return self._moved(self._cut(group, places, draws[3] < changes.mirror), batch, generator, device)
 
-    def spread(self, windows: int) -> Batch:
-        """The same windows at every call, for validation: up to ``windows`` of each recording, evenly spaced, as they are."""
-        recordings, starts = [], []
-        for recording, count in enumerate(self._counts.tolist()):
-            count = 1 if self.whole else count
+    def spread(self, windows: int, most: int | None = None) -> Batch:
+        """The same windows at every call: up to ``windows`` of each recording, evenly spaced, as they are.
+
+        Args:
+            most: recordings at most, evenly chosen; by default all.
+        """
+        return self._plain(*self._spread(windows, most))
+
+    def spread_batches(self, windows: int, size: int) -> list[Callable[[], Batch]]:
+        """What ``spread`` gives, in batches of ``size`` recordings that are cut when they are called for."""
+        group, start = self._spread(windows, None)
+        return [functools.partial(self._plain, *part) for part in zip(group.split(size), start.split(size), strict=True)]
+
+    def _spread(self, windows: int, most: int | None) -> tuple[Tensor, Tensor]:
+        groups, starts = [], []
+        total = len(self._groups)
+        counts = self._counts[self._groups[:, 0]].tolist()
+        for group in range(total) if most is None or most >= total else np.linspace(0, total - 1, most).astype(int).tolist():
+            count = counts[group]
             chosen = torch.linspace(0, count - 1, min(windows, count), dtype=torch.float64).round().long()
             starts.append(chosen)
-            recordings.append(torch.full_like(chosen, recording))
-        recording, start = (torch.cat(parts).to(self._frames.device) for parts in (recordings, starts))
-        no = torch.zeros_like(recording, dtype=torch.bool)
-        if self.whole:
-            return self._cut(recording, start.double(), no, no, torch.ones_like(start, dtype=torch.float64))
-        return self._cut(recording, start, no, no)
+            groups.append(torch.full_like(chosen, group))
+        return torch.cat(groups).to(self._frames.device), torch.cat(starts).to(self._frames.device)
 
-    def _cut(self, recording: Tensor, start: Tensor, backwards: Tensor, mirrored: Tensor, speed: Tensor | None = None) -> Batch:
-        last = (self._counts[recording] - 1)[:, None]
-        offsets = self._offsets if speed is None else self._offsets * speed[:, None]
-        if self.whole:
-            offsets = offsets * (last / self._offsets[-1].clamp(min=1))
-        elif speed is not None:
-            last = last + self._offsets[-1]
-        rows = start[:, None] + offsets
-        if speed is not None:
-            # Rounding must not reach for the frame after a recording's last.
-            rows = rows.minimum(last.double())
-        if self.changes.time_reversal > 0:
-            rows = torch.where(backwards[:, None], rows.flip(1), rows)
-        first = self._starts[recording][:, None]
-        motion = self._poses(first + rows) if speed is None else self._between(first, rows)
+    def _plain(self, group: Tensor, start: Tensor) -> Batch:
+        places = start[:, None] + self._offsets
+        if self.sampling != "window":
+            places = start[:, None] + self._whole(self._groups[group, 0])
+        return self._cut(group, places, torch.zeros_like(group, dtype=torch.bool))
+
+    def _whole(self, clip: Int[Tensor, " batch"]) -> Shaped[Tensor, "batch time"]:
+        assert self.sampling != "window"
+        rows = clip_rows(self._lengths[clip], self.sampling, self.observed, self.future, step=self.step, ratio=self.ratio)
+        # Whole numbers are looked up, with nothing between them to be computed.
+        return rows.long() if self.sampling == "repeat" and self.ratio is None else rows
+
+    def _cut(
+        self, group: Int[Tensor, " recording"], places: Shaped[Tensor, "recording time"], mirrored: Bool[Tensor, " recording"]
+    ) -> Batch:
+        """Windows of some groups at rows counted from their first frame; those of several persons are cut alike."""
+        together = first_person = None
+        clip = self._groups[group, 0]
+        if self._groups.shape[1] > 1:
+            members = self._groups[group]
+            there = members >= 0
+            together = torch.arange(len(group), device=group.device)[:, None].expand_as(members)[there]
+            clip, places, mirrored = members[there], places[together], mirrored[together]
+            first_person = (torch.arange(members.shape[1], device=group.device) == 0).expand_as(members)[there]
+        first = self._starts[clip][:, None]
+        motion = self._between(first, places) if places.is_floating_point() else self._poses(first + places)
         if self.changes.mirror > 0 and self._reflection is not None:
             motion = torch.where(mirrored[:, None, None, None], self._reflection(motion), motion)
-        label = self._labels[recording]
+        label = self._labels[clip]
         if self._frame_labels is not None:
-            label = self._frame_labels[first[:, 0] + rows[:, self.observed - 1].round().long()]
+            label = self._frame_labels[first[:, 0] + places[:, self.observed - 1].round().long()]
+        if first_person is not None:
+            # The class of a recording is told once.
+            label = label.where(first_person, -1)
         past, future = motion.split((self.observed, self.future), dim=1)
         if self._up is None:
             future = torch.cat((future[..., :2], torch.full_like(future[..., 2:], math.nan)), dim=-1)
-        return Batch(observed=past, future=future, label=label, clip=self._clips[recording])
+        return Batch(observed=past, future=future, label=label, clip=self._clips[clip], together=together)
 
-    def _moved(self, window: Batch, generator: torch.Generator | None, device: torch.device) -> Batch:
-        """Turned, scaled and with joints missing, as ``changes`` has it."""
-        changes, size = self.changes, len(window.label)
+    def _moved(self, window: Batch, recordings: int, generator: torch.Generator | None, device: torch.device) -> Batch:
+        """Turned, scaled and with joints missing, as ``changes`` has it; persons seen together are turned and scaled alike."""
+        changes = self.changes
         past, future = window.observed, window.future
         if changes.rotation or changes.scale:
-            draws = torch.rand(2, size, generator=generator, device=device, dtype=torch.float64).to(past) * 2 - 1
+            draws = torch.rand(2, recordings, generator=generator, device=device, dtype=torch.float64).to(past) * 2 - 1
             angle, factor = draws[0] * math.radians(changes.rotation), 1 + changes.scale * draws[1]
             matrix = self._turns(angle) * factor[:, None, None]
             if self._up is None:
                 matrix[:, 2, 2] = 1  # a confidence stays
+            if window.together is not None:
+                matrix = matrix[window.together]
             past, future = (
                 torch.einsum("bij,btmj->btmi", matrix, motion.nan_to_num(0.0)) + 0 * motion for motion in (past, future)
             )
         if changes.joint_dropping:
+            size = len(window.label)
             dropped = torch.rand(size, past.shape[2], generator=generator, device=device) < changes.joint_dropping
             past = past.masked_fill(dropped.to(past.device)[:, None, :, None], math.nan)
-        return Batch(observed=past, future=future, label=window.label, clip=window.clip)
+        return dataclasses.replace(window, observed=past, future=future)
 
     def _turns(self, angle: Float[Tensor, " batch"]) -> Float[Tensor, "batch 3 3"]:
         """Rotations about the vertical; in an image about the axis of the eye."""
@@ -304,18 +374,48 @@ class WindowSampler:
     def _between(
         self, first: Int[Tensor, "batch 1"], rows: Float[Tensor, "batch time"]
     ) -> Float[Tensor, "batch time joint channel"]:
-        """Poses at fractional rows, counted from ``first``: linear between two frames.
+        """Poses at fractional rows, counted from ``first``: linear between two frames; missing at a row that is NaN.
 
         A coordinate that moves further between two frames than half a turn is taken from the nearer frame: exponential maps
         jump by 2π now and then, and what lies between means nothing.
         """
+        outside = rows.isnan()
+        rows = rows.nan_to_num(0.0)
         below = rows.floor()
         share = (rows - below).to(self._frames.dtype)[..., None, None]
         before, after = self._poses(first + below.long()), self._poses(first + rows.ceil().long())
         jumps = self._wraps & ((after - before).abs().amax(dim=-1, keepdim=True) > torch.pi)
         blend = torch.where(jumps, share.round(), share)
         # Not torch.lerp: a frame with a missing joint beside it would be lost with it.
-        return torch.where(blend == 0, before, torch.where(blend == 1, after, before + blend * (after - before)))
+        poses = torch.where(blend == 0, before, torch.where(blend == 1, after, before + blend * (after - before)))
+        return poses.masked_fill(outside[..., None, None], math.nan)
+
+
+def group_persons(store: Store, indices: Sequence[int], persons: int) -> list[tuple[int, ...]]:
+    """The clips that are one sample each: persons of one recording with the same class over the same frames (reading 19).
+
+    Where there are more persons than asked for, those of the lowest numbers are taken. In a store with a class for each frame
+    everybody is alone, for two need not do the same.
+
+    Args:
+        store: the data.
+        indices: some of its clips.
+        persons: at most so many together; with 1 each clip is a sample.
+
+    Returns:
+        Clips of each sample, the first person first; samples in the order of their first clip.
+    """
+    if persons == 1 or store.labels is not None:
+        return [(index,) for index in indices]
+    groups: dict[tuple[object, ...], list[int]] = {}
+    known: Counter[tuple[object, ...]] = Counter()
+    for index in indices:
+        clip = store.clips[index]
+        scene = (clip.recording, clip.source, clip.length, clip.label, clip.split)
+        # Two clips of one person are two samples.
+        known[*scene, clip.person] += 1
+        groups.setdefault((*scene, known[*scene, clip.person]), []).append(index)
+    return [tuple(sorted(group, key=lambda index: store.clips[index].person)[:persons]) for group in groups.values()]
 
 
 def node_frames(store: Store, indices: Sequence[int]) -> Float[np.ndarray, "total joint channel"]:

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from symgnn.data import Store, WindowSampler
-from symgnn.data.resampling import evenly
 from symgnn.errors import InputError
 from symgnn.evaluation.protocols import Protocol
 from symgnn.models.baselines.classifiers import ClipClassifier
@@ -24,11 +23,11 @@ def fitted_classifier(kind: Literal["linear", "nearest"], protocol: Protocol, st
     Raises:
         InputError: the protocol recognises nothing, or fewer than two classes have training clips.
     """
-    if protocol.whole:
-        protocol = replace(protocol, observed=FRAMES)
+    if protocol.sampling != "window":
+        protocol = replace(protocol, sampling="whole", observed=FRAMES, future=0, milliseconds=(), metrics=())
         chosen = [index for index in store.select(split="train") if store.clips[index].label >= 0]
         columns = list(store.layout.columns(store.space))
-        clips = [evenly(store.clip_frames(index)[:, columns], FRAMES) for index in chosen]
+        clips = [protocol.shown(store.clip_frames(index)[:, columns], "whole") for index in chosen]
         windows = torch.from_numpy(np.stack(clips)) if clips else torch.zeros(0)
         labels = torch.tensor([store.clips[index].label for index in chosen], dtype=torch.long)
     else:

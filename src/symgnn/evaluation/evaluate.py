@@ -3,9 +3,10 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from symgnn.evaluation.protocols import UNLABELLED, Metric, Protocol, Window
 from symgnn.evaluation.result import Errors, Recognition, Result
 from symgnn.models.baselines import ZeroVelocity
 from symgnn.models.checkpoint import TrainedModel
+from symgnn.nn import mean_of_persons
 from symgnn.types import Motion, Output
 
 Model = Callable[[Motion, int], Output]
@@ -40,7 +42,8 @@ def evaluate(
 
     The model runs without gradients and in evaluation mode; every module's mode is put back afterwards. It gets the joints in
     use in the units of the data, NaN where one is missing. Where it predicts no future or gives no scores, that half of the
-    result is None. Figures are averaged over the clips of an action, and their average row over the actions.
+    result is None. Figures are averaged over the clips of an action, and their average row over the actions. Persons seen
+    together are recognised together and predicted one by one (reading 19).
 
     In angle space the stored triples that the model does not predict take the training mean: the model's ``stored_mean``
     if it has one, else that of the store's training clips (zero, the rest pose, if there are none).
@@ -76,6 +79,7 @@ def evaluate(
     seen = min(_observed(model, protocol), protocol.observed)
     nodes = list(store.layout.columns(store.space))
 
+    people = [person for window in windows for person in window.persons]
     errors: list[dict[str, Tensor]] = []
     baseline: list[dict[str, Tensor]] = []
     scores: list[Tensor] = []
@@ -83,14 +87,17 @@ def evaluate(
     chunks = [windows[first : first + batch] for first in range(0, len(windows), batch)]
     with _evaluation_mode(model), torch.inference_mode():
         for chunk in track(chunks, protocol.name, console=Console(stderr=True), transient=True, disable=not progress):
-            rows = torch.from_numpy(protocol.cut(store, chunk))
+            seen_here = [person for window in chunk for person in window.persons]
+            together = torch.tensor([number for number, window in enumerate(chunk) for _ in window.persons])
+            rows = torch.from_numpy(protocol.cut(store, seen_here))
             past, true = rows.split([protocol.observed, protocol.future], dim=1)
             observed = past[:, :, nodes]
             # A model's horizon is a frame at least; a protocol without a future does not look at it.
-            output = model(observed[:, -seen:].to(device), max(protocol.future, 1))
-            _check_answer(output, observed, protocol, len(class_names), name, store, chunk)
+            output = _answer(model, observed[:, -seen:].to(device), max(protocol.future, 1), together.to(device))
+            _check_answer(output, observed, protocol, len(class_names), name, store, seen_here)
             if output.logits is not None:
-                scores.append(output.logits.float().cpu())
+                # Persons seen together have the same scores: those of the first count.
+                scores.append(output.logits.float().cpu()[torch.searchsorted(together, torch.arange(len(chunk)))])
             if output.future is not None and protocol.metrics and protocol.milliseconds:
                 errors.append(judge(output.future.cpu(), past, true))
                 if zero_velocity is not None:
@@ -100,12 +107,9 @@ def evaluate(
 
     if not (errors or scores):
         raise InputError(f"{name}: answers nothing that protocol {protocol.name} judges: {_offer(protocol)}")
-    actions = dict.fromkeys(window.action for window in windows)
-    rows_of = {
-        action: torch.tensor([row for row, window in enumerate(windows) if window.action == action]) for action in actions
-    }
+    rows_of, people_of = _rows_of(windows), _rows_of(people)
     recognition, left_out = _recognition(scores, windows, rows_of, store, class_names, name)
-    averages = _average(errors, rows_of, protocol, up_to)
+    averages = _average(errors, people_of, protocol, up_to)
     return Result(
         protocol=protocol.name,
         model=name,
@@ -114,10 +118,30 @@ def evaluate(
         clips={action: len(rows) for action, rows in rows_of.items()},
         unit=store.unit,
         errors=averages,
-        zero_velocity=averages if zero_velocity is None else _average(baseline, rows_of, protocol, up_to),
+        zero_velocity=averages if zero_velocity is None else _average(baseline, people_of, protocol, up_to),
         recognition=recognition,
         missing=(*drawn.missing, *left_out),
+        ratio=protocol.ratio,
     )
+
+
+def _rows_of(windows: Sequence[Window]) -> dict[str, Tensor]:
+    """Places of each action's windows."""
+    rows: dict[str, list[int]] = {}
+    for row, window in enumerate(windows):
+        rows.setdefault(window.action, []).append(row)
+    return {action: torch.tensor(found) for action, found in rows.items()}
+
+
+def _answer(model: Model, observed: Motion, horizon: int, together: Int[Tensor, " batch"]) -> Output:
+    """Persons seen together are told to a network; of any other function the mean of their scores is taken."""
+    alone = bool((together == torch.arange(len(together), device=together.device)).all())
+    if alone:
+        return model(observed, horizon)
+    if isinstance(model, TrainedModel):
+        return model(observed, horizon, together)
+    output = model(observed, horizon)
+    return output if output.logits is None else replace(output, logits=mean_of_persons(output.logits, together))
 
 
 class _Judge:

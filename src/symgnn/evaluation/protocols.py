@@ -12,17 +12,19 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 import numpy as np
+import torch
 from jaxtyping import Float32
 
-from symgnn.data import ClipRecord, Store
+from symgnn.config import Sampling
+from symgnn.data import ClipRecord, Store, group_persons
 from symgnn.data.readers.expmap_text import CMU_ACTIONS, H36M_ACTIONS
-from symgnn.data.resampling import evenly
+from symgnn.data.resampling import at_rows, clip_rows
 from symgnn.errors import InputError
 from symgnn.skeleton import Space
 
 Metric = Literal["angle_mae", "mpjpe", "pck"]
 
-FRAME = 40
+FRAME = 40.0
 """Milliseconds a frame counts as in every table (25 frames a second; CMU's recordings are really 120 Hz, so that there
 the labels 80 ... 1000 ms stand for 33 ... 417 ms: the published labels are kept)."""
 
@@ -48,6 +50,13 @@ class Window:
     """Class in the store's numbering, -1 for none: the clip's, or the current frame's where frames have labels."""
     action: str
     """Row of the result it is averaged in."""
+    others: tuple[int, ...] = ()
+    """Rows of the persons seen together with this one, who are recognised with it (reading 19)."""
+
+    @property
+    def persons(self) -> "tuple[Window, ...]":
+        """The window of each person, this one's first."""
+        return (replace(self, others=()), *(replace(self, clip=clip, others=()) for clip in self.others))
 
 
 @dataclass(frozen=True)
@@ -83,13 +92,19 @@ class Protocol:
     metrics: tuple[Metric, ...]
     draw: "Benchmark | TestClips | WholeClips"
     """Which clips and where."""
-    whole: bool = False
-    """Whether a window is a whole clip of any length, in ``observed`` frames."""
+    sampling: Sampling = "window"
+    """Whether a window is cut from a clip, or is a whole clip of any length, see [DataConfig][symgnn.config.DataConfig]."""
+    ratio: float | None = None
+    """Part of a whole clip that is shown, its beginning; None for as much as ``observed`` frames hold."""
+    persons: int = 1
+    """Persons of a recording that are judged together, at most."""
+    frame: float = FRAME
+    """Milliseconds from one frame to the next in the tables."""
 
     @property
     def frames(self) -> dict[int, int]:
         """Index into the future of each reported frame, by milliseconds: {80: 1, ...}."""
-        return {time: time // FRAME - 1 for time in self.milliseconds}
+        return {time: round(time / self.frame) - 1 for time in self.milliseconds}
 
     def windows(self, store: Store) -> Drawn:
         """The windows to judge and what is missing for the rest.
@@ -116,10 +131,18 @@ class Protocol:
 
     def cut(self, store: Store, windows: Sequence[Window]) -> Float32[np.ndarray, "clip time stored 3"]:
         """Whole stored rows of some windows: ``observed`` frames, then ``future`` ones."""
-        if self.whole:
-            return np.stack([evenly(store.clip_frames(window.clip), self.observed) for window in windows])
+        if self.sampling != "window":
+            return np.stack([self.shown(store.clip_frames(window.clip), self.sampling) for window in windows])
         frames = slice(None, self.observed + self.future)
         return np.stack([store.clip_frames(window.clip)[:: self.step][window.start :][frames] for window in windows])
+
+    def shown(
+        self, frames: Float32[np.ndarray, "time joint channel"], sampling: Literal["whole", "repeat"]
+    ) -> Float32[np.ndarray, "window joint channel"]:
+        """A whole clip in ``observed`` and ``future`` frames."""
+        lengths = torch.tensor([len(frames)])
+        rows = clip_rows(lengths, sampling, self.observed, self.future, step=self.step, ratio=self.ratio)
+        return at_rows(frames, rows[0].numpy())
 
     def length(self, clip: ClipRecord) -> int:
         """Frames of a clip after thinning."""
@@ -210,8 +233,8 @@ class TestClips:
         short: list[str] = []
         random = np.random.RandomState(self.seed)
         span = protocol.observed + protocol.future
-        clips = store.select(split="test")
-        for index in clips:
+        clips = group_persons(store, store.select(split="test"), protocol.persons)
+        for index, *others in clips:
             clip = store.clips[index]
             length = protocol.length(clip)
             if length < span:
@@ -222,7 +245,7 @@ class TestClips:
                 if store.labels is not None:
                     label = int(store.labels[clip.start + (start + protocol.observed - 1) * protocol.step])
                 action = UNLABELLED if label < 0 else store.class_names[label]
-                windows.append(Window(index, int(start), label, action))
+                windows.append(Window(index, int(start), label, action, tuple(others)))
         missing = [] if clips else ["no clip has the split test"]
         if short:
             missing.append(f"{len(short)} of {len(clips)} clips have fewer than {span} frames: {', '.join(short)}")
@@ -234,10 +257,10 @@ class WholeClips:
     """Every clip of the test split with a class, once."""
 
     def __call__(self, protocol: Protocol, store: Store) -> Drawn:
+        known = [index for index in store.select(split="test") if store.clips[index].label >= 0]
         windows = tuple(
-            Window(index, 0, clip.label, store.class_names[clip.label])
-            for index in store.select(split="test")
-            if (clip := store.clips[index]).label >= 0
+            Window(index, 0, (label := store.clips[index].label), store.class_names[label], tuple(others))
+            for index, *others in group_persons(store, known, protocol.persons)
         )
         return Drawn(windows, () if windows else ("no clip with a class has the split test",))
 
@@ -305,7 +328,43 @@ _CLIPS = replace(
     name="clips",
     description="Recognition of whole clips, however long, of any data: each test clip with a class once",
     draw=WholeClips(),
-    whole=True,
+    sampling="whole",
+)
+
+_EARLY = replace(
+    _CLIPS,
+    name="early",
+    description="Early recognition of any data: the beginning of each test clip with a class (Fig. 9)",
+    ratio=0.1,
+)
+
+_NTU = Protocol(
+    name="ntu",
+    description="NTU RGB+D: each test recording, repeated to the model's window, two persons together (Tables 1 and 4)",
+    layout="ntu25",
+    space="xyz",
+    fps=30.0,
+    step=1,
+    observed=290,
+    future=10,
+    milliseconds=tuple(round(frame * 1000 / 30) for frame in range(1, 11)),
+    metrics=("pck", "mpjpe"),
+    draw=WholeClips(),
+    sampling="repeat",
+    persons=2,
+    frame=1000 / 30,
+)
+
+_KINETICS = replace(
+    _NTU,
+    name="kinetics",
+    description="Kinetics-Skeleton: recognition of each validation clip, its most certain body (Table 2)",
+    layout="openpose18",
+    space="xyc",
+    future=0,
+    milliseconds=(),
+    metrics=(),
+    persons=1,
 )
 
 _PROTOCOLS = {
@@ -318,6 +377,9 @@ _PROTOCOLS = {
         _DEMO,
         _RECOGNITION,
         _CLIPS,
+        _EARLY,
+        _NTU,
+        _KINETICS,
     )
 }
 
@@ -327,18 +389,30 @@ def protocol_names() -> list[str]:
     return list(_PROTOCOLS)
 
 
-def load_protocol(name: str, *, observed: int | None = None, future: int | None = None, step: int | None = None) -> Protocol:
+def load_protocol(
+    name: str,
+    *,
+    observed: int | None = None,
+    future: int | None = None,
+    step: int | None = None,
+    sampling: Sampling | None = None,
+    ratio: float | None = None,
+    persons: int | None = None,
+) -> Protocol:
     """A protocol by name, fitted to a preset's window.
 
-    ``demo`` and ``recognition`` take the numbers given. A benchmark's clips and targets are fixed: ``future`` only shortens
-    the horizon (h36m-8 with 10 frames is the paper's short-term table; the clips stay those of the long one), it must have
-    the step, and a model that observes fewer frames sees the last of them.
+    ``demo`` and the protocols of recognition take the numbers given. A benchmark's clips and targets are fixed: ``future``
+    only shortens the horizon (h36m-8 with 10 frames is the paper's short-term table; the clips stay those of the long one),
+    it must have the step, and a model that observes fewer frames sees the last of them.
 
     Args:
         name: one of ``protocol_names()``.
         observed: frames the model sees.
         future: frames it is to predict.
         step: keep every n-th frame.
+        sampling: how the preset cuts whole clips; ``clips`` and ``early`` take it.
+        ratio: part of each clip that is shown; for ``early``.
+        persons: of a recording that are judged together, at most.
 
     Raises:
         InputError: no such protocol (the nearest name is given), or a benchmark that does not have such a window.
@@ -358,10 +432,17 @@ def load_protocol(name: str, *, observed: int | None = None, future: int | None 
                 f"expected a model of that step and of at most so many frames, found step {step} and {observed} frames"
             )
         observed, future = protocol.observed, min(future, protocol.future)
-    elif name in ("recognition", "clips"):
+    elif not protocol.metrics:
         future = 0
-    times = tuple(time for time in protocol.milliseconds if time <= future * FRAME)
-    return replace(protocol, observed=observed, future=future, step=step, milliseconds=times)
+    times = tuple(time for time, frame in protocol.frames.items() if frame < future)
+    if name in ("clips", "early"):
+        protocol = replace(protocol, sampling="repeat" if sampling == "repeat" else "whole")
+    if name == "early":
+        protocol = replace(protocol, ratio=ratio or protocol.ratio)
+    elif ratio is not None:
+        raise InputError(f"protocol {name} shows all of its clips; early shows a part of them")
+    persons = protocol.persons if persons is None else persons
+    return replace(protocol, observed=observed, future=future, step=step, milliseconds=times, persons=persons)
 
 
 def _ordinal(number: int) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,9 @@ TITLES = {
     "mpjpe": "mean joint position error (MPJPE, {unit}), lower is better",
     "pck": "correct joints (PCK@0.05, %), higher is better",
 }
+
+MOST_COLUMNS, MOST_ROWS = 16, 32
+"""Classes whose confusion, and actions whose errors, are printed in full; the JSON has all."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ class Result:
     """None where the model does not recognise."""
     missing: tuple[str, ...]
     """What the protocol asks for and could not be judged, a sentence each."""
+    ratio: float | None = None
+    """Part of each clip that was shown, its beginning; None for all."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; a figure that does not exist is None."""
@@ -88,6 +93,7 @@ class Result:
             "model": self.model,
             "selection": self.selection,
             "future": self.future,
+            "ratio": self.ratio,
             "clips": sum(self.clips.values()),
             "unit": self.unit,
             "actions": actions,
@@ -118,11 +124,16 @@ class Result:
         return [self._error_table(metric) for metric in self.errors.average]
 
     def confusion_table(self) -> Table | None:
-        """The confusion matrix: a row for each true class that occurs, a column for each answer that occurs."""
+        """The confusion matrix: a row for each true class that occurs, a column for each answer that occurs.
+
+        Of more than ``MOST_COLUMNS`` classes the commonest mistakes.
+        """
         if self.recognition is None:
             return None
         counts, names = self.recognition.confusion, self.recognition.class_names
         columns = np.flatnonzero(counts.any(axis=0) | counts.any(axis=1))
+        if len(columns) > MOST_COLUMNS:
+            return _commonest_mistakes(counts, names)
         table = Table(title="recognition: clips of the class of the row, answered with the class of the column")
         table.add_column("class")
         for column in columns:
@@ -139,7 +150,11 @@ class Result:
         about = f"{self.model}" + ("" if self.selection is None else f" ({self.selection} weights)")
         total = sum(self.clips.values())
         parts: list[RenderableType] = [
-            Text(f"{about} under protocol {self.protocol}: {total} clips of {len(self.clips)} actions", style="bold")
+            Text(
+                f"{about} under protocol {self.protocol}: {total} clips of {len(self.clips)} actions"
+                + ("" if self.ratio is None else f", the first {self.ratio:.0%} of each"),
+                style="bold",
+            )
         ]
         parts += self.error_tables()
         if self.recognition is not None:
@@ -173,11 +188,25 @@ class Result:
                 for time in times
             ]
 
-        for action, figures in errors.actions.items():
-            table.add_row(action, *cells(figures, None if zero is None else zero.actions[action]))
-        table.add_section()
+        if len(errors.actions) <= MOST_ROWS:
+            for action, figures in errors.actions.items():
+                table.add_row(action, *cells(figures, None if zero is None else zero.actions[action]))
+            table.add_section()
         table.add_row("average", *cells(errors.average, None if zero is None else zero.average), style="bold")
         return table
+
+
+def _commonest_mistakes(counts: np.ndarray, names: Sequence[str]) -> Table:
+    wrong = np.where(np.eye(len(counts), dtype=bool), 0, counts)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_COLUMNS]
+    table = Table(title=f"recognition: the commonest mistakes among {int(wrong.sum())}")
+    for heading, justify in (("class", "left"), ("answered with", "left"), ("clips", "right"), ("of", "right")):
+        table.add_column(heading, justify=justify)  # pyright: ignore[reportArgumentType]
+    for place in order:
+        true, answer = divmod(int(place), len(counts))
+        if wrong[true, answer]:
+            table.add_row(names[true], names[answer], str(wrong[true, answer]), str(counts[true].sum()))
+    return table
 
 
 def _plain(figures: Figures) -> dict[str, dict[str, float | None]]:

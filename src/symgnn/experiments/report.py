@@ -84,7 +84,7 @@ def report_data(
         notes: plain sentences at the top.
         facts: further rows of the table at the end.
     """
-    windows = protocol.windows(store).windows
+    windows = tuple(person for window in protocol.windows(store).windows for person in window.persons)
     found = result.recognition
     about = {
         "model": f"preset {model.preset.name}: {sum(weight.numel() for weight in model.parameters()):,} parameters",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from symgnn.config import Preset, preset_from_dict, preset_to_dict
@@ -120,9 +120,14 @@ class TrainedModel(nn.Module):
     def stored_mean(self) -> Float[Tensor, "stored channel"]:
         return torch.tensor(self.card.stored_mean)
 
-    def forward(self, observed: Float[Tensor, "batch time joint channel"], horizon: int) -> Output:
+    def forward(
+        self,
+        observed: Float[Tensor, "batch time joint channel"],
+        horizon: int,
+        together: Int[Tensor, " batch"] | None = None,
+    ) -> Output:
         """See [SymGNN.forward][symgnn.models.SymGNN.forward]."""
-        return self.network(observed, horizon)
+        return self.network(observed, horizon, together)
 
 
 def build(preset: Preset, layout: Layout, classes: int) -> SymGNN:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from symgnn.errors import InputError
@@ -27,6 +27,10 @@ class Placed:
             # Not a product of matrices, in which one missing coordinate would be missed in all; a joint is missing as a whole.
             motion = torch.einsum("bij,btmj->btmi", self.turn.to(motion.dtype), motion)
         return motion
+
+    def of(self, rows: Int[Tensor, " batch"]) -> "Placed":
+        """The motion of other rows in place of each row's own."""
+        return Placed(None if self.origin is None else self.origin[rows], None if self.turn is None else self.turn[rows])
 
     def undo(self, motion: Float[Tensor, "batch time joint channel"]) -> Float[Tensor, "batch time joint channel"]:
         """Back to the coordinates of the data."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from copy import deepcopy
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from symgnn.config import ModelConfig
@@ -119,12 +119,18 @@ class SymGNN(nn.Module):
     # -- the parts of a step ------------------------------------------------------------------------------------------------
 
     def place(
-        self, observed: Float[Tensor, "batch time joint channel"]
+        self, observed: Float[Tensor, "batch time joint channel"], together: Int[Tensor, " batch"] | None = None
     ) -> tuple[Float[Tensor, "batch time joint channel"], Placed]:
-        """Windows in their bodies' own coordinates (as the preset's placement has it), and the way back."""
+        """Windows in their bodies' own coordinates (as the preset's placement has it), and the way back.
+
+        Persons seen together are placed by the first of them, so that how they stand to each other stays.
+        """
         if self.config.placement == "none":
             return observed, Placed(None, None)
         placed = self.placement(self._filled_by_neighbours(observed))
+        if together is not None:
+            # Rows of a recording lie side by side: the first of them is where its number would be put in.
+            placed = placed.of(torch.searchsorted(together, together))
         return placed.apply(observed), placed
 
     def _filled_by_neighbours(self, observed: Tensor) -> Tensor:
@@ -146,10 +152,12 @@ class SymGNN(nn.Module):
         views = self.normalise(fill_missing(observed, self.mean))
         return [network.encode(view) for network, view in zip(self._networks(), views, strict=True)]
 
-    def recognise(self, features: Sequence[Features]) -> list[Float[Tensor, "batch classes"]]:
+    def recognise(
+        self, features: Sequence[Features], together: Int[Tensor, " batch"] | None = None
+    ) -> list[Float[Tensor, "batch classes"]]:
         """Class scores of each network (empty without recognition heads)."""
         return [
-            network.recognition(each.hidden)
+            network.recognition(each.hidden, together)
             for network, each in zip(self._networks(), features, strict=True)
             if network.recognition is not None
         ]
@@ -174,16 +182,22 @@ class SymGNN(nn.Module):
             if network.prediction is not None
         ]
 
-    def forward(self, observed: Float[Tensor, "batch time joint channel"], horizon: int) -> Output:
+    def forward(
+        self,
+        observed: Float[Tensor, "batch time joint channel"],
+        horizon: int,
+        together: Int[Tensor, " batch"] | None = None,
+    ) -> Output:
         """Both answers for windows in the units of the data.
 
         Args:
             observed: the last ``observed`` frames, NaN where a joint is missing.
             horizon: frames to predict, any number.
+            together: which rows are persons of one recording, as in [Batch][symgnn.types.Batch]; None: each is alone.
         """
-        observed, placed = self.place(observed)
+        observed, placed = self.place(observed, together)
         features = self.encode(observed)
-        logits = self.fuse(self.recognise(features))
+        logits = self.fuse(self.recognise(features, together))
         # The bone network's future is a training target and nothing else (reading 15): only the joints' is computed here.
         futures = self.predict(features[:1], logits, horizon)
         future = placed.undo(self.denormalise(futures[0])) if futures else None

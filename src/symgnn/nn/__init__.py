@@ -9,6 +9,7 @@ from symgnn.nn.joint import JointGraphConvolution
 from symgnn.nn.missing import fill_missing
 from symgnn.nn.norm import FeatureNorm
 from symgnn.nn.part import PartGraphConvolution, Scales
+from symgnn.nn.persons import mean_of_persons
 from symgnn.nn.structural import StructuralGraphConvolution
 from symgnn.nn.temporal import TemporalConvolution
 
@@ -27,4 +28,5 @@ __all__ = [
     "TemporalConvolution",
     "difference",
     "fill_missing",
+    "mean_of_persons",
 ]

@@ -1,13 +1,14 @@
 """Both answers for clips of any length."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
 
+from symgnn.config import DataConfig
 from symgnn.data.resampling import evenly
 from symgnn.errors import InputError
 from symgnn.models.checkpoint import TrainedModel
@@ -41,13 +42,14 @@ def predict(
     batch: int = 32,
     *,
     names: Sequence[str] | None = None,
+    together: Sequence[int] | None = None,
 ) -> list[Prediction]:
     """What is each person doing, and where will every joint be?
 
     The model looks at the end of a clip: the last frame and, going back from it, every ``preset.data.step``-th one, until its
     window is full. Where the clip is too short, the window is filled on the left with the earliest frame found (reading 4); a
     warning of the logger ``symgnn.runtime`` and the field ``padded`` say so. A model trained on whole clips looks at all of a
-    clip, in as many frames as its window has.
+    clip, in as many frames as its window has; one trained on repeated clips sees a short one again and again, up to its end.
 
     Args:
         model: see [load][symgnn.models.checkpoint.load].
@@ -56,6 +58,8 @@ def predict(
         horizon: frames to predict at the model's rate, any number; by default the preset's.
         batch: clips at a time; changes no answer.
         names: of the clips, for messages.
+        together: a number a clip; clips of one number are persons seen together, the main one first, side by side: they are
+            recognised together (reading 19).
 
     Returns:
         One prediction a clip, in order.
@@ -72,7 +76,7 @@ def predict(
     called = [f"clip {index}" for index in range(len(clips))] if names is None else names
     read = [frames_in_use(np.asarray(clip), model, name) for clip, name in zip(clips, called, strict=True)]
     whole = data.sampling == "whole"
-    found = [(evenly(frames, data.observed), 0) if whole else _window(frames, data.observed, data.step) for frames in read]
+    found = [_window(frames, data) for frames in read]
     for (_, padded), name in zip(found, called, strict=True):
         if padded:
             _logger.warning(
@@ -82,8 +86,10 @@ def predict(
                 data.observed,
             )
     answers: list[tuple[np.ndarray | None, np.ndarray | None]] = []
-    for start in range(0, len(found), batch):
-        answers += _answer(model, np.stack([window for window, _ in found[start : start + batch]]), horizon)
+    for rows in _batches(range(len(found)) if together is None else together, len(found), batch):
+        windows = np.stack([window for window, _ in found[rows]])
+        scene = None if together is None else np.cumsum(np.diff(together[rows], prepend=together[rows.start]) != 0)
+        answers += _answer(model, windows, horizon, scene)
     # Frames of a window from one to the next, in milliseconds: a whole clip's depend on how long it is.
     spacings = [1000 / model.fps * ((len(frames) - 1) / max(data.observed - 1, 1) if whole else data.step) for frames in read]
     return [
@@ -99,23 +105,49 @@ def predict(
     ]
 
 
-def _window(frames: Frames, observed: int, step: int) -> tuple[Float32[np.ndarray, "observed joint channel"], int]:
+def _batches(scenes: Sequence[int], clips: int, size: int) -> Iterator[slice]:
+    """About so many clips at a time, those of one scene in one batch.
+
+    Raises:
+        InputError: not a number a clip, or the clips of a scene do not lie side by side.
+    """
+    if len(scenes) != clips:
+        raise InputError(f"together: found {len(scenes)} numbers, expected one for each of {clips} clips")
+    changes = [place for place in range(clips) if not place or scenes[place] != scenes[place - 1]]
+    if len(changes) != len(set(scenes)):
+        raise InputError("together: found a number again after another one, expected the persons of a scene side by side")
+    start = 0
+    for change in changes:
+        if change - start >= size:
+            yield slice(start, change)
+            start = change
+    if clips:
+        yield slice(start, clips)
+
+
+def _window(frames: Frames, data: DataConfig) -> tuple[Float32[np.ndarray, "observed joint channel"], int]:
     """The model's window at the end of a clip, and how many of its frames are padding."""
-    kept = frames[::-step][:observed][::-1]
+    observed = data.observed
+    if data.sampling == "whole":
+        return evenly(frames, observed), 0
+    kept = frames[:: -data.step][:observed][::-1]
     padded = observed - len(kept)
+    if data.sampling == "repeat":
+        return np.resize(kept[::-1], (observed, *kept.shape[1:]))[::-1].copy(), 0
     return np.concatenate([np.repeat(kept[:1], padded, axis=0), kept]), padded
 
 
 @torch.inference_mode()
 def _answer(
-    model: TrainedModel, windows: Float[np.ndarray, "batch time joint channel"], horizon: int
+    model: TrainedModel, windows: Float[np.ndarray, "batch time joint channel"], horizon: int, scene: np.ndarray | None
 ) -> list[tuple[np.ndarray | None, np.ndarray | None]]:
     """Probabilities and future of each window."""
     like = model.network.mean
     training = model.training
     model.eval()
     try:
-        output = model(torch.from_numpy(windows).to(like), horizon)
+        together = None if scene is None else torch.from_numpy(scene).to(like.device)
+        output = model(torch.from_numpy(windows).to(like), horizon, together)
     finally:
         model.train(training)
     none = [None] * len(windows)

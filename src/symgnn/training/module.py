@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +29,10 @@ from symgnn.types import Batch
 
 LOG_EVERY = 10
 """Steps between two rows of figures, each the mean of the steps since the last one."""
+
+
+MOST_MEASURED = 1000
+"""Recordings that mean and scale of the inputs are taken of, at most, where whole windows have to be cut for that."""
 
 
 class MotionData(lightning.LightningDataModule):
@@ -58,7 +62,9 @@ class MotionData(lightning.LightningDataModule):
             future=data.future,
             step=data.step,
             skip=data.skip,
-            whole=data.sampling == "whole",
+            sampling=data.sampling,
+            ratio=data.ratio,
+            persons=data.persons,
             changes=Changes.of(training) if augmented else Changes(),
             device=self._device(),
         )
@@ -80,10 +86,7 @@ class MotionData(lightning.LightningDataModule):
         if self.validation_windows is None:
             return []
         # Up to 64 windows a recording: enough for a steady choice, little beside an interval of training.
-        whole = self.validation_windows.spread(64)
-        size = self.preset.training.batch
-        starts = range(0, len(whole.label), size)
-        return _Batches([_rows(whole, slice(start, start + size)) for start in starts])
+        return _Batches(self.validation_windows.spread_batches(64, self.preset.training.batch))
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         return batch  # it was cut there
@@ -91,9 +94,9 @@ class MotionData(lightning.LightningDataModule):
     def recordings(self, model: SymGNN) -> list[Tensor]:
         """Poses of the training recordings as the model sees them (rate, placement), for its normalisation."""
         data = self.preset.data
-        if data.sampling == "whole" or self.preset.model.placement != "none":
-            windows = self._sampler(self.train_indices, augmented=False).spread(16)
-            placed = model.place(windows.observed)[1]
+        if data.sampling != "window" or self.preset.model.placement != "none":
+            windows = self._sampler(self.train_indices, augmented=False).spread(16, MOST_MEASURED)
+            placed = model.place(windows.observed, windows.together)[1]
             return list(placed.apply(torch.cat((windows.observed, windows.future), dim=1)).cpu())
         return [torch.from_numpy(node_frames(self.store, (i,))[data.skip :: data.step]) for i in self.train_indices]
 
@@ -113,24 +116,31 @@ class _Interval:
         world, rank = _world(), _rank()
         for _ in range(len(self)):
             batch = self.windows.sample(self.training.batch, generator)
-            yield _rows(batch, slice(rank, None, world))
+            yield batch if world == 1 else _share(batch, rank, world)
 
 
 class _Batches:
-    """A list that Lightning takes for one loader (a plain one is several to it)."""
+    """Batches that are cut when their turn comes: all of a large data set at once would not fit."""
 
-    def __init__(self, batches: list[Batch]):
+    def __init__(self, batches: list[Callable[[], Batch]]):
         self.batches = batches
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Batch]:
-        return iter(self.batches)
+        return (cut() for cut in self.batches)
 
 
-def _rows(batch: Batch, rows: slice) -> Batch:
-    return Batch(batch.observed[rows], batch.future[rows], batch.label[rows], batch.clip[rows])
+def _share(batch: Batch, rank: int, world: int) -> Batch:
+    """Every ``world``-th recording of a batch, with all its persons."""
+    if batch.together is None:
+        rows = torch.arange(rank, len(batch.label), world, device=batch.label.device)
+        together = None
+    else:
+        rows = (batch.together % world == rank).nonzero().flatten()
+        together = batch.together[rows] // world
+    return Batch(batch.observed[rows], batch.future[rows], batch.label[rows], batch.clip[rows], together)
 
 
 class MovingAverage(nn.Module):
@@ -248,9 +258,9 @@ class TrainingModule(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         network = self.reported
-        observed, placed = network.place(batch.observed)
+        observed, placed = network.place(batch.observed, batch.together)
         features = network.encode(observed)
-        logits = network.fuse(network.recognise(features))
+        logits = network.fuse(network.recognise(features, batch.together))
         labelled = int((batch.label >= 0).sum())
         if logits is not None and labelled:
             figures = {

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from symgnn.config import OWN, Preset
-from symgnn.data import Store
+from symgnn.data import Store, group_persons
 from symgnn.errors import InputError
 from symgnn.models.checkpoint import Card
 
@@ -79,11 +79,17 @@ def fitted(preset: Preset, store: Store, start: Card | None = None) -> tuple[Pre
             raise InputError(f"{store.path}: is in space {store.space}, the model to start from in {learnt.space}")
         # What the weights were learnt for: the frames a window has, and the network.
         step = 1 if learnt.sampling == "whole" else max(1, round(store.fps * learnt.step / start.fps))
-        data = replace(data, sampling=learnt.sampling, step=step, observed=learnt.observed, future=learnt.future)
+        data = replace(
+            data, sampling=learnt.sampling, step=step, observed=learnt.observed, future=learnt.future, ratio=learnt.ratio
+        )
         model = replace(start.preset.model, recognition=model.recognition)
         training = replace(training, learning_rate=training.learning_rate / 4)
-        protocol = "clips" if data.sampling == "whole" else "recognition"
+        protocol = "recognition" if data.sampling == "window" else "clips"
         reasons[1:] = [f"network, and windows of {data.observed} + {data.future} frames, of the model to start from"]
+    persons = max(map(len, group_persons(store, train, len(train))))
+    if persons > 1:
+        data = replace(data, persons=persons)
+        reasons.append(f"up to {persons} persons of a recording, of one class over the same frames, are recognised together")
     if len(classes) < 2:
         model = replace(model, recognition=False)
         reasons.append(f"prediction alone: found {len(classes)} classes among the training clips")

@@ -48,10 +48,10 @@ def training_step(model: SymGNN, batch: Batch, config: TrainingConfig) -> Step:
     """
     mixed = config.precision == "bf16-mixed"
     with torch.autocast(batch.observed.device.type, dtype=torch.bfloat16, enabled=mixed):
-        observed, placed = model.place(batch.observed)
+        observed, placed = model.place(batch.observed, batch.together)
         features = model.encode(observed)
         leaves = [_leaf(each) for each in features]
-        scores = model.recognise(leaves)
+        scores = model.recognise(leaves, batch.together)
         logits = model.fuse(scores)
         futures = model.predict(leaves, logits, batch.future.shape[1])
 
