@@ -6,7 +6,6 @@ import difflib
 import io
 import itertools
 import logging
-import math
 import multiprocessing
 import os
 import re
@@ -21,22 +20,22 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from symgnn.data.conforming import at_rate, in_order, layout_of, rate_of
 from symgnn.data.readers import kinetics, ntu
 from symgnn.data.readers.arrays import read_arrays
-from symgnn.data.readers.bvh import bvh_layout, read_bvh
+from symgnn.data.readers.bvh import read_bvh
 from symgnn.data.readers.c3d import read_c3d
 from symgnn.data.readers.json_lines import read_json_lines
 from symgnn.data.readers.keypoint_json import read_keypoint_json
 from symgnn.data.readers.openpose import read_openpose
 from symgnn.data.readers.table import read_table
-from symgnn.data.readers.text import read_text, shortened
+from symgnn.data.readers.text import read_text
 from symgnn.data.readers.toolkit_pickle import iterate_toolkit_pickle, read_toolkit_arrays
 from symgnn.data.recording import Recording
-from symgnn.data.resampling import resample
 from symgnn.data.store import Classes, Clip, ClipRecord, Store, natural, write_store
 from symgnn.errors import InputError
 from symgnn.files import write_whole
-from symgnn.skeleton import Layout, layout_names, load_layout
+from symgnn.skeleton import Layout, load_layout
 
 _logger = logging.getLogger("symgnn.data")
 
@@ -183,13 +182,7 @@ def import_recordings(
     source, target, options = Path(source), Path(target), options or ImportOptions()
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise InputError(f"{target}: exists already; remove it or choose another name")
-    kind = kind or recognise_files(source)
-    if kind not in FORMATS:
-        near = difflib.get_close_matches(kind, FORMATS, n=1, cutoff=0.4)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise InputError(f"--as {kind}: no such format{hint} (there are: cmu, h36m, cmu-bvh, {', '.join(FORMATS)})")
-    form = FORMATS[kind]
-    files = _sources(source, form)
+    kind, files = find_files(source, kind)
     layout = None if options.layout is None else load_layout(options.layout)
     root = source if source.is_dir() else source.parent
     work = _Import(root, layout, options)
@@ -223,6 +216,24 @@ def import_recordings(
         csv.writer(text, lineterminator="\n").writerows([("file", "reason"), *work.bad])
         write_whole(report, text.getvalue().encode())
     return Imported(store, len(files), tuple(work.bad), report, tuple(work.notes))
+
+
+def find_files(source: Path, kind: str | None = None) -> tuple[str, list[Path]]:
+    """The format of a folder's files (or of one file), and the files, sorted as a person would.
+
+    Args:
+        source: the folder, searched to the bottom, or a file.
+        kind: one of ``FORMATS``; by default what the files' names say.
+
+    Raises:
+        InputError: there is no such folder or format, or no file of the format.
+    """
+    kind = kind or recognise_files(source)
+    if kind not in FORMATS:
+        near = difflib.get_close_matches(kind, FORMATS, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise InputError(f"--as {kind}: no such format{hint} (there are: cmu, h36m, cmu-bvh, {', '.join(FORMATS)})")
+    return kind, _sources(source, FORMATS[kind])
 
 
 def recognise_files(source: Path) -> str:
@@ -267,7 +278,7 @@ def _read_all(
     """What each file holds, or why it cannot be used, in order; many files are read by as many processes as there are cores."""
     if len(files) < MANY:
         for path in files:
-            yield path, _recordings(path, kind, layout, options)
+            yield path, read_recordings(path, kind, layout, options)
         return
     workers = os.cpu_count() or 1
     with ProcessPoolExecutor(workers, multiprocessing.get_context("forkserver")) as pool:
@@ -282,8 +293,8 @@ def _read_all(
             yield done, future.result()
 
 
-def _recordings(path: Path, kind: str, layout: Layout | None, options: ImportOptions) -> Iterator[Recording]:
-    """Read when asked for, so that whoever asks meets the error."""
+def read_recordings(path: Path, kind: str, layout: Layout | None, options: ImportOptions) -> Iterator[Recording]:
+    """What one file holds, read when asked for, so that whoever asks meets the error."""
     yield from FORMATS[kind].read(path, layout, options)
 
 
@@ -346,11 +357,11 @@ class _Import:
         for note in recording.notes:
             self._note(note)
         self._settle(source, recording)
-        frames = self._in_order(source, recording)
+        frames = in_order(recording, self.layout, self._note)
         if self.options.zero_is_missing:
             frames = np.where((frames == 0).all(axis=2, keepdims=True), np.nan, frames)
         labels = None if recording.frame_labels is None else np.array(recording.frame_labels, dtype=object)
-        frames, nearest = self._at_one_rate(source, recording, frames)
+        frames, nearest = at_rate(recording, frames, self.fps, self._note)
         if labels is not None and nearest is not None:
             labels = labels[nearest]
         record = self._record(source, recording)
@@ -374,71 +385,17 @@ class _Import:
 
     def _settle(self, source: str, recording: Recording) -> None:
         if self._layout is None:
-            self._layout = _layout_of(recording, Path(source).stem)
+            self._layout = layout_of(recording, Path(source).stem)
             self.notes.append(f"layout {self._layout.name}, from the names of the joints in {source}")
         if self._space is None:
             self._space, self.unit = recording.space, recording.unit
         if recording.space != self._space:
             raise InputError(f"holds {_SPACES[recording.space]}, the files before hold {_SPACES[self._space]}")
         if self._fps is None:
-            self._fps = _rate(recording)
+            self._fps = rate_of(recording)
             if self._fps is None:
                 raise InputError("does not say how many frames a second it has: say it by --fps")
             self.notes.append(f"{self._fps:g} frames a second, as in {source}")
-
-    def _in_order(self, source: str, recording: Recording) -> np.ndarray:
-        """The joints in the order of the layout, by name where the file has names."""
-        layout, joints = self.layout, recording.joints
-        if not joints:
-            if recording.frames.shape[1] != len(layout.joints):
-                raise InputError(
-                    f"found {recording.frames.shape[1]} joints, layout {layout.name} has {len(layout.joints)}: "
-                    "name the layout of the files by --layout"
-                )
-            return recording.frames
-        place = {_plain(name): index for index, name in enumerate(joints)}
-        absent = [name for name in layout.joints if _plain(name) not in place]
-        if len(absent) > len(layout.joints) // 2:
-            raise InputError(
-                f"its joints ({shortened(joints, 4)}) are not those of layout {layout.name} ({shortened(layout.joints, 4)}): "
-                "name the layout of the files by --layout"
-            )
-        if absent:
-            self._note(f"joints that the files do not have, missing throughout: {', '.join(absent)}")
-        known = {_plain(name) for name in layout.joints}
-        if extra := [name for name in joints if _plain(name) not in known]:
-            self._note(f"joints that layout {layout.name} does not have, left out: {', '.join(extra)}")
-        frames = np.full((len(recording.frames), len(layout.joints), 3), np.nan, np.float32)
-        for joint, name in enumerate(layout.joints):
-            if (column := place.get(_plain(name))) is not None:
-                frames[:, joint] = recording.frames[:, column]
-        return frames
-
-    def _at_one_rate(self, source: str, recording: Recording, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Frames at the store's rate, and the one nearest to each where they were resampled."""
-        own = recording.fps
-        times = recording.times
-        if times is None and recording.numbers is not None:
-            times = recording.numbers / (own or self.fps)
-        if times is None and own is not None and abs(own / self.fps - 1) > 0.005:
-            times = np.arange(len(frames)) / own
-        if times is None or len(frames) < 2:
-            return frames, None
-        if not np.isfinite(times).all():
-            raise InputError(f"frame {int(np.flatnonzero(~np.isfinite(times))[0])}: has no time")
-        steps = np.diff(times)
-        if (steps < 0).any():
-            frame = int(np.flatnonzero(steps < 0)[0])
-            raise InputError(f"time runs backwards after frame {frame} ({times[frame]:g} s, then {times[frame + 1]:g} s)")
-        kept = np.concatenate([[True], steps > 0])
-        if not kept.all():
-            self._note("frames that repeat the time of the one before are left out")
-        if np.ptp(times) * self.fps > 100 * len(frames) + 1000:
-            raise InputError(
-                f"{len(frames)} frames over {np.ptp(times):,.0f} s: cut the recording where nobody was seen for long"
-            )
-        poses, nearest = resample(frames[kept], times[kept], self.fps)
-        return poses, np.flatnonzero(kept)[nearest]
 
     def _record(self, source: str, recording: Recording) -> ClipRecord:
         listed = None if self._listed is None else self._listed.get(source, self._listed.get(Path(source).stem))
@@ -475,37 +432,6 @@ class _Import:
 
 
 _SPACES = {"xyz": "positions", "xyc": "image positions"}
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
-
-
-def _layout_of(recording: Recording, name: str) -> Layout:
-    """The built-in layout whose joints a recording names, or the body that its file holds."""
-    if recording.parents:
-        return bvh_layout(recording, name)
-    names = {_plain(name) for name in recording.joints}
-    for layout in map(load_layout, layout_names()):
-        if {_plain(joint) for joint in layout.joints} == names:
-            return layout
-    what = (
-        f"its joints ({shortened(recording.joints, 4)}) are those of no built-in layout"
-        if names
-        else "does not name its joints"
-    )
-    raise InputError(f"{what}: say by --layout which body it is ({', '.join(layout_names())}, or a YAML file of your own)")
-
-
-def _rate(recording: Recording) -> float | None:
-    """Frames a second as the file says or as its times have them, to a whole number where that is near."""
-    if recording.fps is not None or recording.times is None or len(recording.times) < 2:
-        return recording.fps
-    steps = np.diff(recording.times)
-    rate = 1 / float(np.median(steps[steps > 0])) if (steps > 0).any() else math.nan
-    if not math.isfinite(rate):
-        return None
-    return float(round(rate)) if abs(rate - round(rate)) < 0.02 * rate and rate >= 5 else rate
 
 
 def _pattern(option: str, text: str) -> re.Pattern[str]:
