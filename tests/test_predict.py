@@ -271,13 +271,16 @@ def test_missing_values_of_a_table(model: TrainedModel, tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"bad\.csv: empty; expected lines of 78 or 114 columns"),
+        ("", r"bad\.csv: empty; expected a frame a line"),
         ("\n  \n", "empty"),
         ("a,b\n", "only headings"),
         ("1,2,3\n", r"line 1: found 3 columns, expected 78 or 114 columns \(26 joints in use or the 38 stored of layout cmu"),
         (",".join(["0"] * 78) + "\n\n" + ",".join(["0"] * 77), "line 3: found 77 columns"),
-        (",".join(["0"] * 78) + "\n" + ",".join(["0"] * 114), "line 2: found 114 columns, the lines before have 78"),
-        (",".join(["0"] * 40 + ["oops"] + ["0"] * 37), r"line 1, column 41: found 'oops', expected a finite number or nan"),
+        (",".join(["0"] * 78) + "\n" + ",".join(["0"] * 114), "line 2: found 114 columns, expected 78 as in the first frame"),
+        (
+            ",".join(["0"] * 40 + ["oops"] + ["0"] * 37),
+            r"line 1, column 41: found 'oops', expected a finite number, or nothing where it is missing",
+        ),
         (",".join(["0"] * 40 + ["inf"] + ["0"] * 37), r"line 1, column 41: found 'inf'"),
         (",".join(["0"] * 40 + ["1e39"] + ["0"] * 37), r"line 1, column 41: found '1e39'"),
         (",".join(["0"] * 78) + "\n" + ",".join(["walking"] * 78), r"line 2, column 1: found 'walking'"),
@@ -300,19 +303,21 @@ def test_bad_files_are_named(model: TrainedModel, tmp_path: Path):
     np.save(tmp_path / "cut.npy", motion(6))
     (tmp_path / "cut.npy").write_bytes((tmp_path / "cut.npy").read_bytes()[:-100])
     (tmp_path / "clip.bvh").write_text("HIERARCHY")
+    (tmp_path / "film.mp4").write_bytes(b"0")
     (tmp_path / "folder").mkdir()
     for name, message in {
-        "bytes.txt": "line 2: found the byte 0xff, expected text",
+        "bytes.txt": "line 2: found the byte 0xff, expected UTF-8 text",
         "empty.npy": "cannot be read as arrays",
         "text.npy": "cannot be read as arrays",
         "text.npz": "cannot be read as arrays",
         "objects.npy": "cannot be read as arrays",
         "none.npz": "holds no array",
         "cut.npy": "cannot be read as arrays",
-        "clip.bvh": r"found a file of kind '\.bvh', expected one of \.npy, \.npz, \.csv, \.txt",
+        "clip.bvh": r"clip\.bvh: line 1: ",
+        "film.mp4": r"found no file of a known kind; expected \.csv",
         "nowhere.csv": "no such file or folder",
         "nowhere:3": "no such file or folder",
-        "folder": "not recognised",
+        "folder": "found no file of a known kind",
     }.items():
         with pytest.raises(InputError, match=message) as raised:
             read_clips(tmp_path / name, model)
@@ -321,6 +326,7 @@ def test_bad_files_are_named(model: TrainedModel, tmp_path: Path):
 
 def test_clips_of_a_store(motion: Store):
     model = make_model()
+    model.card = replace(model.card, fps=motion.fps)
     nodes = list(motion.layout.columns("xyz"))
     every = read_clips(motion.path, model)
     assert len(every) == len(motion.clips)
@@ -348,8 +354,11 @@ def test_a_store_of_another_body_or_rate(tmp_path: Path, warnings_said: pytest.L
     slow = write_store(
         tmp_path / "slow", [(ClipRecord(recording="a"), motion(9, joints=38))], layout=model.layout, space="xyz", fps=25.0
     )
-    read_clips(slow.path, model)
-    assert "25 frames a second, the model was trained on 50" in warnings_said.text
+    (clip,) = read_clips(slow.path, model)
+    assert "25 frames a second, the model was trained on 50: resampled" in warnings_said.text
+    stored = motion(9, joints=38)[:, list(model.layout.nodes)]
+    assert np.array_equal(clip.frames[::2], stored)
+    assert np.allclose(clip.frames[1::2], (stored[1:] + stored[:-1]) / 2, atol=1e-6)
 
 
 def test_rows_of_the_benchmark(shared_data: Path):

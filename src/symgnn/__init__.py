@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from symgnn.models.checkpoint import load as load
     from symgnn.runtime import Prediction as Prediction
     from symgnn.runtime import predict as predict
+    from symgnn.runtime import read_clips as read_clips
     from symgnn.skeleton import load_layout as load_layout
     from symgnn.types import Output as Output
 
@@ -44,6 +45,7 @@ _HOME = {
     "open_data": "data",
     "predict": "runtime",
     "preset_names": "config",
+    "read_clips": "runtime",
     "write_store": "data",
 }
 """Module of each public name."""

@@ -23,6 +23,7 @@ from rich.text import Text
 from tyro.conf import Positional, arg
 
 from symgnn.cli.data import (
+    KINDS,
     data_check,
     data_convert_layout,
     data_import,
@@ -213,18 +214,29 @@ def predict(
     out: File = None,
     html: File = None,
     horizon: Annotated[int | None, arg(metavar="FRAMES", help_behavior_hint="")] = None,
+    kind: Annotated[str | None, arg(name="as", metavar="FORMAT", help_behavior_hint="")] = None,
+    layout: Annotated[str | None, arg(metavar="NAME|FILE.yaml", help_behavior_hint="")] = None,
+    fps: Annotated[float | None, arg(help_behavior_hint="")] = None,
+    label_column: Annotated[str | None, arg(metavar="HEADING|N", help_behavior_hint="")] = None,
+    zero_is_missing: Switch = False,
 ) -> int:
     """Say what the person in a clip is doing and where each joint will be.
 
     A clip may be of any length: its last frames are looked at, and one shorter than the model's window is filled on the left
-    with its first pose, which is said.
+    with its first pose, which is said; a model trained on whole clips looks at all of it. Files that tell rate or times are
+    resampled to the model's rate; joints are found by name, or mapped from another body. Each person is a clip.
 
     Args:
         checkpoint: of symgnn train; it holds all that is needed.
-        clips: .npy or .npz (frames, joints, channels), .csv or .txt (a frame a line), a store, or STORE:7 for its clip 7.
+        clips: files or folders of any format of symgnn data import, a store, or STORE:7 for its clip 7.
         out: file for class probabilities and future poses: .json or .npz.
         html: page with each clip's answer and an animation of it.
         horizon: frames to predict; by default as many as in training.
+        kind: what the files are, where their names do not say: {kinds}.
+        layout: body of files that do not name their joints (symgnn data layouts); by default the model's.
+        fps: frames a second of files that do not tell; by default the model's.
+        label_column: of tables: heading or number of a column with classes, which is left out.
+        zero_is_missing: a joint at exactly 0 0 0 was not seen.
     """
     if not clips:
         raise InputError("CLIP: found none, expected the files or stores to answer for")
@@ -233,11 +245,16 @@ def predict(
     for path in filter(None, (out, html)):
         check_place(path)
     model = _load(checkpoint, "last")
+    from symgnn.data.importing import ImportOptions
     from symgnn.runtime import predict as answer
     from symgnn.runtime import prediction_page, read_clips, write_predictions
     from symgnn.viz import write_page
 
-    read = [clip for source in clips for clip in read_clips(source, model)]
+    options = ImportOptions(layout=layout, fps=fps, label_column=label_column, zero_is_missing=zero_is_missing)
+    notes: dict[str, None] = {}
+    read = [clip for source in clips for clip in read_clips(source, model, kind, options, note=notes.setdefault)]
+    for note in notes:
+        say(note)
     names = [clip.name for clip in read]
     found = answer(model, [clip.frames for clip in read], horizon, names=names)
     # Both are made before either is written, so that an error in one leaves neither.
@@ -257,6 +274,9 @@ def predict(
     for path in filter(None, (out, html)):
         say(f"wrote {path}")
     return 0
+
+
+predict.__doc__ = (predict.__doc__ or "").format(kinds=", ".join(KINDS))
 
 
 def info(

@@ -1,27 +1,29 @@
-"""Clips from the user's files: arrays, text, stores."""
+"""Clips from the user's files: whatever ``symgnn data import`` reads, and stores."""
 
 import logging
 import math
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
 
-from symgnn.data import open_data
+from symgnn.data import Store, is_store, open_data, recognise_benchmark
+from symgnn.data.conforming import Note, at_rate, conform
+from symgnn.data.importing import ImportOptions, find_files, read_recordings
 from symgnn.data.readers.arrays import load_arrays
-from symgnn.data.readers.text import LARGEST
+from symgnn.data.readers.table import numbers_of, open_table
+from symgnn.data.recording import Recording
 from symgnn.errors import InputError
 from symgnn.models.checkpoint import CHANNELS, TrainedModel
+from symgnn.skeleton import load_layout
 
 _logger = logging.getLogger("symgnn.runtime")
 
-SUFFIXES = (".npy", ".npz", ".csv", ".txt")
-
 Frames = Float32[np.ndarray, "time joint channel"]
+
+_SPACES = {"xyz": "positions", "xyc": "image positions", "expmap": "rotations (exponential maps)"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,24 +32,35 @@ class Clip:
 
     name: str
     frames: Frames
-    """Joints in use, in the units of the data, at the recording's rate; NaN where missing."""
+    """Joints in use, in the units of the data, at the rate of the recordings the model was trained on; NaN where missing."""
 
 
-def read_clips(source: str | Path, model: TrainedModel) -> list[Clip]:
+def read_clips(
+    source: str | Path,
+    model: TrainedModel,
+    kind: str | None = None,
+    options: ImportOptions | None = None,
+    *,
+    note: Note = _logger.warning,
+) -> list[Clip]:
     """Clips of one argument of ``symgnn predict``.
 
-        FILE.npy          (frames, joints, channels) or (frames, joints x channels)
-        FILE.npz          any number of such arrays, each a clip
-        FILE.csv, .txt    a frame a line, numbers separated by commas or blanks (the rows of the CMU and H3.6M benchmarks, for
-                          example); an empty cell or ``nan`` is missing; one line of headings may come first
-        STORE             a store or a benchmark's folder: all of its clips
-        STORE:7           its clip 7, counted from 0
+        FILE          of any format of ``symgnn data import``; each person in it is a clip
+        FOLDER        all such files in it, or, of formats with a file a frame, the recording
+        STORE         a store or a benchmark's folder: all of its clips
+        STORE:7       its clip 7, counted from 0
 
-    Joints are those in use, or all that a store of the model's layout keeps.
+    Joints are found by name, or mapped from the body of the file to the model's, and motion is resampled to the model's rate,
+    where the file tells its rate or times. Arrays and tables without names may also hold the joints in use alone; for models of
+    rotations they hold what the benchmarks' rows do, an exponential map a joint.
 
     Args:
         source: the argument.
-        model: who is going to answer; its layout and space say what a frame is.
+        model: who is going to answer; its layout, space and rate say what a frame is.
+        kind: format of the files, as for ``symgnn data import``; by default what their names say.
+        options: what files do not say themselves: ``layout`` (by default the model's), ``fps`` (the model's), ``label_column``,
+            ``zero_is_missing``, ``split_as``.
+        note: told what was mapped, left out or resampled, each once, in words that are the same for all files alike.
 
     Raises:
         InputError: there is no such file, or it does not hold motion of the model's layout; the message names file, line and
@@ -55,21 +68,108 @@ def read_clips(source: str | Path, model: TrainedModel) -> list[Clip]:
     """
     text = str(source)
     path = Path(text)
+    options = options or ImportOptions()
+    if options.fps is not None and not 0 < options.fps < math.inf:
+        raise InputError(f"--fps: found {options.fps:g}, expected a positive number of frames a second")
+    said: set[str] = set()
+
+    def once(told: str) -> None:
+        if told not in said:
+            said.add(told)
+            note(told)
+
     folder, colon, index = text.rpartition(":")
     if not path.exists() and colon and index.isdigit() and Path(folder).is_dir():
-        return [_store_clip(folder, int(index), model)]
-    if path.is_dir():
-        return list(_store_clips(text, model))
+        return [_store_clip(_open(folder, model), folder, int(index), model, once)]
     if not path.exists():
-        raise InputError(f"{path}: no such file or folder; expected a clip ({', '.join(SUFFIXES)}), a store, or STORE:clip")
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
+        raise InputError(f"{path}: no such file or folder; expected a clip, a folder of clips, a store, or STORE:clip")
+    if kind is None and path.is_dir() and (is_store(path) or recognise_benchmark(path)):
+        store = _open(text, model)
+        return [_store_clip(store, text, index, model, once) for index in range(len(store.clips))]
+    kind, files = find_files(path, kind)
+    return [clip for file in files for clip in _file_clips(file, kind, model, options, once)]
+
+
+def _file_clips(path: Path, kind: str, model: TrainedModel, options: ImportOptions, note: Note) -> Iterator[Clip]:
+    if (plain := _plain(path, kind, model, options)) is not None:
+        for name, frames in plain.items():
+            yield Clip(name, _at_model_rate(frames_in_use(frames, model, name), options.fps, model, name, note))
+        return
+    space = model.preset.data.space
+    files = None if options.layout is None else load_layout(options.layout)
+    if space == "expmap":
+        raise InputError(f"{path}: format {kind} holds positions, the model was trained on {_SPACES[space]}: expected those")
+    found = list(read_recordings(path, kind, files or model.layout, options))
+    if not found:
+        raise InputError(f"{path}: nobody in it; expected some motion")
+    for recording in found:
+        several = sum(other.name == recording.name for other in found) > 1
+        name = f"{path}{f': {recording.name}' if recording.name else ''}{f', person {recording.person}' if several else ''}"
+        for told in recording.notes:
+            note(told)
+        if recording.space != space:
+            raise InputError(f"{name}: holds {_SPACES[recording.space]}, the model was trained on {_SPACES[space]}")
+        frames = recording.frames
+        if options.zero_is_missing:
+            frames = np.where((frames == 0).all(axis=2, keepdims=True), np.float32(np.nan), frames)
+        recording = replace(recording, frames=frames, fps=recording.fps or options.fps)
+        try:
+            frames = conform(recording, model.layout, model.fps, note, files=files)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
+        yield Clip(name, frames_in_use(frames, model, name))
+
+
+def _plain(path: Path, kind: str, model: TrainedModel, options: ImportOptions) -> dict[str, np.ndarray] | None:
+    """Frames by the name of the clip, where a file is numbers alone and they can be taken as the model's; else None."""
+    if kind not in ("table", "arrays"):
+        return None
+    layout, space = model.layout, model.preset.data.space
+    widths = {count * CHANNELS[space] for count in (layout.num_nodes, len(layout.stored(space)))}
+    own = options.layout is None and options.label_column is None
+    if kind == "table":
+        table = open_table(path)
+        columns = len(table.sizes)
+        # Headings may mean a time or a class, and two numbers a joint a place in an image: the reader of tables knows.
+        fits = columns in widths or (table.heading is None and columns != 2 * len(layout.joints))
+        if space != "expmap" and not (own and table.bare and fits):
+            return None
+        wanted = " or ".join(map(str, sorted(widths)))
+        frames = numbers_of(table, widths, f"{wanted} columns ({_counts(model)}, {CHANNELS[space]} columns each)")
+        return {str(path): _seen(frames.reshape(len(frames), -1, CHANNELS[space]), model, options)}
+    arrays = load_arrays(path)
+    if not arrays and space == "expmap":
+        raise InputError(f"{path}: holds no array; expected at least one of shape (frames, joints, channels)")
+    fit = all(array.ndim > 1 and math.prod(array.shape[1:]) in widths and array.ndim < 4 for array in arrays.values())
+    if space != "expmap" and not (own and arrays and fit):
+        return None
+    return {f"{path}: {name}" if name else str(path): _seen(array, model, options) for name, array in arrays.items()}
+
+
+def _seen(frames: np.ndarray, model: TrainedModel, options: ImportOptions) -> np.ndarray:
+    """Frames less the joints that nobody saw."""
+    space = model.preset.data.space
+    if frames.dtype.kind not in "fiu" or space == "expmap" or not (options.zero_is_missing or space == "xyc"):
+        return frames
+    joints = frames.reshape(len(frames), -1, CHANNELS[space]).astype(np.float64)
+    missing = joints[..., 2] <= 0 if space == "xyc" else np.zeros(joints.shape[:2], bool)
+    if options.zero_is_missing:
+        missing |= (joints == 0).all(axis=2)
+    return np.where(missing[..., None], np.nan, joints)
+
+
+def _at_model_rate(
+    frames: Frames, fps: float | None, model: TrainedModel, where: str, note: Note
+) -> Float32[np.ndarray, "even joint channel"]:
+    """Positions at the model's rate; rotations are given as they are, or refused."""
+    if fps is None or math.isclose(fps, model.fps, rel_tol=0.005):
+        return frames
+    if model.preset.data.space == "expmap":
         raise InputError(
-            f"{path}: found a file of kind {suffix or 'without a suffix'!r}, expected one of {', '.join(SUFFIXES)}"
+            f"{where}: rotations (exponential maps) are not resampled from {fps:g} frames a second: expected them at the "
+            f"model's {model.fps:g}"
         )
-    if suffix in (".npy", ".npz"):
-        return [Clip(name, frames_in_use(array, model, name)) for name, array in _arrays(path)]
-    return [Clip(text, frames_in_use(_table(path, model), model, text))]
+    return at_rate(Recording(frames=frames, fps=fps), frames, model.fps, note)[0]
 
 
 def frames_in_use(frames: np.ndarray, model: TrainedModel, where: str) -> Frames:
@@ -118,91 +218,21 @@ def _counts(model: TrainedModel) -> str:
     return f"{layout.num_nodes} joints in use or the {len(layout.stored(space))} stored of layout {layout.name} (space {space})"
 
 
-def _store_clips(folder: str, model: TrainedModel) -> Iterator[Clip]:
-    store = _open(folder, model)
-    columns = list(model.layout.columns(store.space))
-    for index, record in enumerate(store.clips):
-        yield Clip(f"{record.recording} ({folder}:{index})", np.array(store.clip_frames(index)[:, columns]))
-
-
-def _store_clip(folder: str, index: int, model: TrainedModel) -> Clip:
-    store = _open(folder, model)
+def _store_clip(store: Store, folder: str, index: int, model: TrainedModel, note: Note) -> Clip:
     if index >= len(store.clips):
         raise InputError(f"{folder}:{index}: the store has {len(store.clips)} clips, expected 0 to {len(store.clips) - 1}")
-    columns = list(model.layout.columns(store.space))
-    return Clip(f"{store.clips[index].recording} ({folder}:{index})", np.array(store.clip_frames(index)[:, columns]))
+    frames = np.array(store.clip_frames(index)[:, list(model.layout.columns(store.space))])
+    if not math.isclose(store.fps, model.fps, rel_tol=0.02):
+        rates = f"{folder}: has {store.fps:g} frames a second, the model was trained on {model.fps:g}"
+        if store.space == "expmap":
+            note(f"{rates}: it takes the motion for {'faster' if store.fps < model.fps else 'slower'} than it is")
+        else:
+            note(f"{rates}: resampled")
+            frames = _at_model_rate(frames, store.fps, model, folder, note)
+    return Clip(f"{store.clips[index].recording} ({folder}:{index})", frames)
 
 
-def _open(folder: str, model: TrainedModel) -> Any:
+def _open(folder: str, model: TrainedModel) -> Store:
     store = open_data(folder, model.layout)
     store.require(model.layout, model.preset.data.space)
-    if not math.isclose(store.fps, model.fps, rel_tol=0.02):
-        _logger.warning(
-            "%s: has %g frames a second, the model was trained on %g: it takes the motion for %s than it is; resample the data",
-            folder,
-            store.fps,
-            model.fps,
-            "faster" if store.fps < model.fps else "slower",
-        )
     return store
-
-
-def _arrays(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-    found = load_arrays(path)
-    if not found:
-        raise InputError(f"{path}: holds no array; expected at least one of shape (frames, joints, channels)")
-    for name, array in found.items():
-        yield (f"{path}: {name}" if name else str(path)), array
-
-
-def _table(path: Path, model: TrainedModel) -> np.ndarray:
-    """Rows of numbers; whoever wrote them, the message about a bad one names its line and column."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    try:
-        lines = raw.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise InputError(f"{path}: line {line}: found the byte 0x{raw[error.start]:02x}, expected text") from None
-    space = model.preset.data.space
-    widths = {count * CHANNELS[space] for count in (model.layout.num_nodes, len(model.layout.stored(space)))}
-    wanted = f"{' or '.join(str(width) for width in sorted(widths))} columns ({_counts(model)}, {CHANNELS[space]} columns each)"
-    rows: list[list[float]] = []
-    headed = False
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        cells = [cell.strip() for cell in (line.split(",") if "," in line else line.split())]
-        if not rows and not headed and not any(_is_number(cell) for cell in cells):
-            headed = True
-            continue
-        if len(cells) not in widths:
-            raise InputError(f"{path}: line {number}: found {len(cells)} columns, expected {wanted}")
-        if rows and len(cells) != len(rows[0]):
-            raise InputError(f"{path}: line {number}: found {len(cells)} columns, the lines before have {len(rows[0])}")
-        row = [_value(cell) for cell in cells]
-        for column, (cell, value) in enumerate(zip(cells, row, strict=True), start=1):
-            if value is None:
-                shown = cell if len(cell) <= 40 else f"{cell[:40]}..."
-                raise InputError(f"{path}: line {number}, column {column}: found {shown!r}, expected a finite number or nan")
-        rows.append([value for value in row if value is not None])
-    if not rows:
-        raise InputError(f"{path}: {'only headings' if headed else 'empty'}; expected lines of {wanted}")
-    return np.array(rows)
-
-
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-
-
-def _is_number(cell: str) -> bool:
-    return _NUMBER.fullmatch(cell) is not None
-
-
-def _value(cell: str) -> float | None:
-    """A finite number, NaN where the cell says so or is empty, None for everything else."""
-    if _is_number(cell):
-        value = float(cell)
-        return value if abs(value) <= LARGEST else None
-    return math.nan if cell.lower() in ("", "nan") else None

@@ -11,12 +11,13 @@ called label (class, action), time (timestamp), frame or person (body, track) ar
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float64
 
 from symgnn.data.readers.text import LARGEST, is_image, read_text, required, shortened, shown
 from symgnn.data.recording import Recording
@@ -52,6 +53,61 @@ class _Columns:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Table:
+    """A table's rows, before anybody says what they are."""
+
+    path: Path
+    heading: list[str] | None
+    rows: list[tuple[int, list[str]]]
+    """Line and cells of each frame."""
+    sizes: list[int]
+    """Numbers in each cell."""
+    comma: bool
+    """Whether a comma is the decimal point."""
+
+    @property
+    def bare(self) -> bool:
+        """Whether cells are single numbers and no heading names a joint's axis."""
+        return max(self.sizes) == 1 and not any(map(_joint_and_axis, self.heading or ()))
+
+
+def open_table(path: Path) -> Table:
+    """The rows of a table of any of these shapes.
+
+    Raises:
+        InputError: the file cannot be read as text, or holds no row.
+    """
+    lines = [(number, line) for number, line in enumerate(read_text(path).splitlines(), start=1) if line.strip()]
+    if not lines:
+        raise InputError(f"{path}: empty; expected a frame a line")
+    delimiter, comma = _delimiter([line for _, line in lines[:20]])
+    rows = [(number, _cells(line, delimiter)) for number, line in lines]
+    heading = rows[0][1] if not any(_is_number(part, comma) for cell in rows[0][1] for part in cell.split()) else None
+    rows = rows[1 if heading is not None else 0 :]
+    if not rows:
+        raise InputError(f"{path}: only headings; expected a frame a line after them")
+    # Where cells hold several numbers, each becomes a column of its own.
+    return Table(path, heading, rows, _cell_sizes(path, rows[0][1], comma), comma)
+
+
+def numbers_of(table: Table, widths: Collection[int], wanted: str) -> Float64[np.ndarray, "time column"]:
+    """The numbers of a bare table, NaN where a cell says so or is empty.
+
+    Args:
+        table: from ``open_table``.
+        widths: how many columns it may have.
+        wanted: that in words.
+
+    Raises:
+        InputError: another number of columns, or a cell is no number; the message names line and column.
+    """
+    line, cells = table.rows[0]
+    if len(cells) not in widths or max(table.sizes) > 1:
+        raise InputError(f"{table.path}: line {line}: found {len(cells)} columns, expected {wanted}")
+    return _values(table.path, table.rows, table.sizes, set(), None, table.comma)[0]
+
+
 def read_table(path: Path, layout: Layout | None, label_column: str | None = None) -> list[Recording]:
     """The persons of a table.
 
@@ -66,17 +122,12 @@ def read_table(path: Path, layout: Layout | None, label_column: str | None = Non
     Raises:
         InputError: the file is no such table; the message names line and column, what was found and what was expected.
     """
-    lines = [(number, line) for number, line in enumerate(read_text(path).splitlines(), start=1) if line.strip()]
-    if not lines:
-        raise InputError(f"{path}: empty; expected a frame a line")
-    delimiter, comma = _delimiter([line for _, line in lines[:20]])
-    rows = [(number, _cells(line, delimiter)) for number, line in lines]
-    heading = rows[0][1] if not any(_is_number(part, comma) for cell in rows[0][1] for part in cell.split()) else None
-    rows = rows[1 if heading is not None else 0 :]
-    if not rows:
-        raise InputError(f"{path}: only headings; expected a frame a line after them")
-    # Where cells hold several numbers, each becomes a column of its own.
-    sizes = _cell_sizes(path, rows[0][1], comma)
+    return recordings_of(open_table(path), layout, label_column)
+
+
+def recordings_of(opened: Table, layout: Layout | None, label_column: str | None = None) -> list[Recording]:
+    """As ``read_table``, of a table that is open."""
+    path, heading, rows, sizes, comma = opened.path, opened.heading, opened.rows, opened.sizes, opened.comma
     columns = _columns(path, heading, sizes, layout, label_column)
     text = {columns.roles[name] for name in ("label", "person") if name in columns.roles}
     table, words = _values(path, rows, sizes, text, columns.roles.get("time"), comma)
