@@ -11,7 +11,7 @@ import ntu_files
 from symgnn.cli import main
 from symgnn.cli.data import KINDS
 from symgnn.config import load_preset
-from symgnn.data import Store
+from symgnn.data import ClipRecord, Store, write_store
 from symgnn.data.importing import FORMATS
 from symgnn.data.readers import ntu
 from symgnn.skeleton import load_layout
@@ -198,3 +198,51 @@ def test_cmu_from_bvh(shared_data: Path, tmp_path: Path):
     # Float32 in the store: the reader's own test holds 1e-7.
     np.testing.assert_allclose(store.clip_frames(0), rows.reshape(4, 39, 3), atol=2e-6)
     assert main(["data", "import", str(tmp_path / "bvh"), str(tmp_path / "other"), "--as", "cmu-bvh"]) == 2
+
+
+def test_looking_at_two_persons(skeletons: Path, capsys: pytest.CaptureFixture[str]):
+    """They stand beside each other as they stood before the camera, whichever of their clips is named."""
+    store = imported(skeletons, code=1)
+    name = next(clip.recording for clip in store.clips if clip.person == 1)
+    first, second = (index for index, clip in enumerate(store.clips) if clip.recording == name)
+    pages = []
+    for which in (name, str(second)):
+        place = skeletons.parent / f"{which}.html"
+        assert main(["data", "view", str(store.path), which, "--out", str(place)]) == 0
+        assert "; 2 persons ->" in capsys.readouterr().err
+        text = place.read_text().split('<script type="application/json">')[1].split("</script>")[0]
+        pages.append(json.loads(text))
+    assert pages[0] == pages[1] and len(pages[0]["heads"]) == 2
+    drawn = np.array(pages[0]["frames"], float)
+    true = np.concatenate([store.clip_frames(first), store.clip_frames(second)], axis=1)
+    assert drawn.shape == true.shape
+    apart = [np.linalg.norm(points[:, 0] - points[:, 25], axis=1) for points in (drawn, true)]
+    tall = [np.linalg.norm(points[:, 3] - points[:, 2], axis=1).mean() for points in (drawn, true)]
+    np.testing.assert_allclose(apart[0] / tall[0], apart[1] / tall[1], rtol=0.02)
+
+
+def test_looking_at_an_image(tmp_path: Path):
+    """An image is drawn as it was taken, also of somebody seen from behind: the left wrist stays on the left."""
+    points = np.random.default_rng(3).uniform(100, 300, (17, 2))
+    points[[5, 7, 9, 11, 13, 15], 0] -= 400  # the body's left on the image's left
+    layout = load_layout("coco17")
+    frames = np.concatenate([np.repeat(points[None], 3, axis=0), np.ones((3, 17, 1))], axis=2).astype(np.float32)
+    store = write_store(tmp_path / "s", [(ClipRecord(recording="a"), frames)], layout=layout, space="xyc", fps=25.0)
+    assert main(["data", "view", str(store.path), "a", "--out", str(tmp_path / "a.html")]) == 0
+    text = (tmp_path / "a.html").read_text().split('<script type="application/json">')[1].split("</script>")[0]
+    drawn = np.array(json.loads(text)["frames"], float)[0]
+    scale = np.ptp(drawn[:, 0]) / np.ptp(points[:, 0])
+    np.testing.assert_allclose(drawn[:, 0] - drawn[0, 0], scale * (points[:, 0] - points[0, 0]), atol=1.5)
+    np.testing.assert_allclose(drawn[:, 1] - drawn[0, 1], -scale * (points[:, 1] - points[0, 1]), atol=1.5)
+
+
+def test_persons_who_were_not_there_as_long(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    layout = load_layout("kinect20")
+    poses = np.random.default_rng(0).normal(size=(9, 20, 3)).astype(np.float32)
+    clips = [(ClipRecord(recording="a", person=person), poses[:length]) for person, length in ((0, 9), (1, 4))]
+    store = write_store(tmp_path / "s", clips, layout=layout, space="xyz", fps=100.0)
+    assert main(["data", "view", str(store.path), "a", "--out", str(tmp_path / "a.gif")]) == 0
+    said = capsys.readouterr().err
+    assert "2 persons; their clips differ in length" in said and "one in 4 frames is shown" in said
+    assert main(["data", "view", str(store.path), "a", "--out", str(tmp_path / "a.png")]) == 2
+    assert "expected .svg, .gif or .html" in capsys.readouterr().err

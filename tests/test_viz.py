@@ -1,5 +1,6 @@
 """Figures show what the arrays say: coordinates, links, counts and curves are read back from the drawings."""
 
+import io
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from symgnn.errors import InputError
 from symgnn.skeleton import Layout, forward_kinematics, layout_from_dict, load_layout
@@ -16,6 +18,7 @@ from symgnn.viz import (
     Chart,
     Picture,
     View,
+    animate,
     beside,
     body_of,
     chart_picture,
@@ -26,6 +29,7 @@ from symgnn.viz import (
     prediction_panels,
     project,
     read_metrics,
+    several,
     strongest_links,
     view_of,
 )
@@ -105,7 +109,7 @@ def test_left_and_right_of_every_built_in_layout_are_told_apart(name: str):
         expected = {"left": "right", "right": "left", "middle": "middle"}[body.sides[point]]
         assert body.sides[other] == expected
         assert (body.sides[point] == "middle") == (point == other)
-    assert body.head
+    assert body.heads
 
 
 def test_rotations_are_placed_by_hand_computed_kinematics():
@@ -265,6 +269,107 @@ def test_missing_joints_are_left_out():
     (panel,) = prediction_panels(body, POSE, pose[None], {40: 1}, true=np.full((1, 5, 3), np.nan, np.float32), view=FRONT)
     assert len(segments(panel.content, "guess")) == 3 and len(segments(panel.content, "frozen")) == 4
     assert "truth" not in panel.content and "nan" not in panel.content
+
+
+def test_panels_of_a_whole_clip_tell_its_own_time():
+    body = body_of(stick(), "xyz")
+    panels = observed_panels(body, np.repeat(POSE[None], 11, axis=0), 40.0, count=3, view=FRONT, whole=True)
+    assert [re.search(r">([^<>]+)</text>", panel.content).group(1) for panel in panels] == ["0.0 s", "0.2 s", "0.4 s"]  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def test_the_view_is_taken_from_a_pose_that_is_seen():
+    """The person is gone in the last frame, and turned about before: what is drawn is seen from its front all the same."""
+    turned = POSE * np.array([-1, 1, -1], np.float32)
+    motion = np.stack([POSE, turned, np.full_like(POSE, np.nan)])
+    body = body_of(stick(), "xyz")
+    panels = observed_panels(body, motion, 40.0, count=3)
+    assert len(panels) == 2
+    expected = observed_panels(body, motion[:2], 40.0, count=2, view=view_of(body, turned))
+    assert segments(panels[1].content, "seen").tolist() == segments(expected[1].content, "seen").tolist()
+
+
+# --- animations ---------------------------------------------------------------------------------------------------------
+
+
+def pictures_of(content: bytes) -> tuple[np.ndarray, list[int], dict[str, object]]:
+    """Darkness (0 is paper) of each pixel, milliseconds of each picture, and what else the file says."""
+    with Image.open(io.BytesIO(content)) as file:
+        pictures, times = [], []
+        for frame in range(getattr(file, "n_frames")):  # noqa: B009
+            file.seek(frame)
+            pictures.append(255 - np.asarray(file.convert("L")).astype(int))
+            times.append(file.info["duration"])
+        return np.stack(pictures), times, dict(file.info)
+
+
+@pytest.mark.parametrize(
+    ("frames", "rate", "pictures", "seconds"),
+    [
+        (25, 25, 25, 1.0),
+        (30, 30, 30, 1.0),
+        (240, 120, 60, 2.0),
+        (61, 60, 31, 31 / 30),
+        (7500, 25, 300, 300.0),
+        (1, 25, 1, 0.04),
+    ],
+)
+def test_an_animation_runs_in_real_time_and_is_bounded(frames: int, rate: int, pictures: int, seconds: float):
+    motion = POSE + 0.001 * np.arange(frames, dtype=np.float32)[:, None, None] * np.array([1, 0, 0], np.float32)
+    content, frame_ms = animate(body_of(stick(), "xyz"), motion, 1000 / rate, FRONT)
+    drawn, times, about = pictures_of(content)
+    assert len(drawn) == pictures and about["loop"] == 0
+    assert sum(times) == pytest.approx(1000 * seconds, abs=5.1) and min(times) >= 30
+    assert frame_ms == pytest.approx(1000 * seconds / pictures)
+    assert drawn.shape[1] <= 360 and drawn.shape[2] <= 640
+
+
+def test_an_animation_draws_the_bones_where_they_are():
+    """By hand: 2 high and 1.2 + 1 wide is 304 pixels high (16 below, 40 above), 152 a unit, in a picture 366 wide."""
+    motion = np.stack([POSE, POSE + np.array([1, 0, 0], np.float32)])
+    content, _ = animate(body_of(stick(), "xyz"), motion, 40.0, FRONT)
+    drawn, _, _ = pictures_of(content)
+    assert drawn.shape == (2, 360, 366)
+
+    def at(frame: int, x: float, y: float) -> int:
+        return int(drawn[frame, round(360 - 16 - 152 * y), round(366 / 2 + 152 * (x - 0.4))])
+
+    ink = 255 - (74 * 299 + 85 * 587 + 99 * 114) // 1000
+    for frame in range(2):
+        for x, y in POSE[[0, 1, 2, 4], :2].tolist():
+            assert at(frame, x + frame, y) > 0.95 * ink
+            assert at(1 - frame, x + frame, y) < 0.05 * ink, "nothing of the other frame is left over"
+        assert at(frame, 0.25 + frame, 1.75) > 0.95 * ink, "the middle of the left arm"
+        assert 0.4 * ink < at(frame, -0.7 + frame, 1.2) < 0.6 * ink, "the right hand is away from the eye"
+        assert 0.4 * ink < at(frame, -0.35 + frame, 1.6) < 0.6 * ink
+        assert at(frame, 0.11 + frame, 2.0) > 0.9 * ink, "the head is a ring of 0.055 of the height"
+        for x, y in ((0.25, 0.5), (-0.3, 0.5), (0.05, 1.98)):
+            assert at(frame, x + frame, y) == 0
+
+
+def test_an_animation_leaves_out_what_is_missing():
+    motion = np.stack([POSE, POSE])
+    motion[1, 4] = np.nan
+    drawn, _, _ = pictures_of(animate(body_of(stick(), "xyz"), motion, 40.0, FRONT)[0])
+    middle = drawn.shape[2] // 2 + round(152 * 0.1)
+    tail = slice(360 - 16 - 130, 360 - 16 + 2)
+    assert (drawn[0, tail, middle] > 100).all() and (drawn[1, tail, middle] == 0).all()
+    nobody = np.full((3, 5, 3), np.nan, np.float32)
+    drawn, _, _ = pictures_of(animate(body_of(stick(), "xyz"), nobody, 40.0, FRONT)[0])
+    assert len(drawn) == 3, "an empty scene with its time"
+
+
+def test_several_persons_are_one_picture():
+    body = body_of(stick(), "xyz")
+    two = several(body, 2)
+    motion = np.concatenate([POSE, POSE + np.array([2, 0, 0], np.float32)])[None]
+    (panel,) = observed_panels(two, motion, 40.0, count=1, view=FRONT)
+    (alone,) = observed_panels(body, motion[:, :5], 40.0, count=1, view=FRONT)
+    lines, expected = segments(panel.content, "seen"), segments(alone.content, "seen")
+    assert len(lines) == 2 * len(expected) and panel.content.count("<circle") == 2
+    across = lines[..., 0].max() - lines[..., 0].min()
+    assert across == pytest.approx(3.2 / 1.2 * (expected[..., 0].max() - expected[..., 0].min()), abs=0.3)
+    drawn, _, _ = pictures_of(animate(two, motion, 40.0, FRONT)[0])
+    assert drawn.shape[1:] == (360, round(3.2 * 152) + 32)
 
 
 def test_pictures_beside_each_other_keep_their_content():

@@ -244,13 +244,13 @@ def data_view(
     out: File = None,
     poses: int = 6,
 ) -> int:
-    """Draw one clip on its skeleton: poses in a row, or an animation.
+    """Draw one clip on its skeleton: poses in a row, or an animation. Persons of one recording are drawn together.
 
     Args:
         store: a store's folder, or a benchmark's.
         clip: its number in the store, from 0, or the name of its recording.
-        out: .svg for a picture or .html for an animation; by default CLIP.html.
-        poses: in a picture.
+        out: .svg for a picture, .gif for an animation, .html for one to stop and turn; by default CLIP.html.
+        poses: in an .svg.
     """
     from symgnn.data import open_data
     from symgnn.experiments.look import draw_clip
@@ -259,14 +259,15 @@ def data_view(
     index = find_clip(opened, clip)
     place = out or Path(f"{Path(opened.clips[index].recording).name.replace(':', '_')}.html")
     check_place(place)
-    if place.suffix.lower() not in (".svg", ".html"):
-        raise InputError(f"--out {place}: found the suffix {place.suffix!r}, expected .svg or .html")
+    if place.suffix.lower() not in (".svg", ".gif", ".html"):
+        raise InputError(f"--out {place}: found the suffix {place.suffix!r}, expected .svg, .gif or .html")
     if poses < 2:
         raise InputError(f"--poses: found {poses}, expected 2 or more")
-    draw_clip(opened, index, place, poses)
+    notes = draw_clip(opened, index, place, poses)
     record = opened.clips[index]
     label = "no class" if record.label < 0 else opened.class_names[record.label]
-    say(f"{record.recording}: {label}, {record.length} frames ({record.length / opened.fps:.1f} s) -> {place}")
+    about = "; ".join([f"{label}, {record.length} frames ({record.length / opened.fps:.1f} s)", *notes])
+    say(f"{record.recording}: {about} -> {place}")
     return 0
 
 

@@ -1,10 +1,12 @@
 """Figures and pages from arrays; nothing here runs a model or reads a data set."""
 
+from symgnn.viz.animation import animate as animate
 from symgnn.viz.body import Body as Body
 from symgnn.viz.body import View as View
 from symgnn.viz.body import body_of as body_of
 from symgnn.viz.body import positions as positions
 from symgnn.viz.body import project as project
+from symgnn.viz.body import several as several
 from symgnn.viz.body import view_of as view_of
 from symgnn.viz.charts import Chart as Chart
 from symgnn.viz.charts import chart_picture as chart_picture

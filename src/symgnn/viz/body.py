@@ -31,8 +31,8 @@ class Body:
     """Left and right counterparts, the nearest to the trunk first."""
     nodes: tuple[int, ...]
     """Point of each joint in use."""
-    head: tuple[int, ...]
-    """Points between which the head is drawn; none where no joint is called head."""
+    heads: tuple[tuple[int, ...], ...]
+    """Points between which each head is drawn; none where no joint is called head."""
     up: str
     """Direction away from the ground ("y", "-y", ...)."""
 
@@ -67,8 +67,23 @@ def body_of(layout: Layout, space: Space) -> Body:
         sides=tuple(sides),
         pairs=tuple(sorted(couples, key=lambda couple: depth[couple[0]])),
         nodes=tuple(nodes),
-        head=tuple(heads),
+        heads=(tuple(heads),) if heads else (),
         up=layout.up,
+    )
+
+
+def several(body: Body, count: int) -> Body:
+    """So many of one body drawn together: their points follow one another."""
+    size = len(body.names)
+    shifts = range(0, count * size, size)
+    return Body(
+        names=body.names * count,
+        bones=tuple((parent + shift, child + shift) for shift in shifts for parent, child in body.bones),
+        sides=body.sides * count,
+        pairs=tuple((left + shift, right + shift) for shift in shifts for left, right in body.pairs),
+        nodes=tuple(node + shift for shift in shifts for node in body.nodes),
+        heads=tuple(tuple(point + shift for point in head) for shift in shifts for head in body.heads),
+        up=body.up,
     )
 
 
@@ -134,6 +149,12 @@ def view_of(body: Body, pose: Float[Array, "point 3"], azimuth: float = 35.0, el
     right = np.cross(up, level)
     towards = np.cos(rise) * level + np.sin(rise) * up
     return View(_triple(right), _triple(np.cross(towards, right)), _triple(towards))
+
+
+def clearest(motion: Float[Array, "time point 3"]) -> Float[Array, "point 3"]:
+    """The last of the poses with the most points: the one to take the view from."""
+    present = np.isfinite(motion).all(axis=2).sum(axis=1)
+    return motion[len(motion) - 1 - int(present[::-1].argmax())]
 
 
 def project(places: Float[Array, "*batch point 3"], view: View) -> Float[Array, "*batch point 2"]:

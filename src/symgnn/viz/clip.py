@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from symgnn.viz.body import Array, Body, view_of
+from symgnn.viz.body import Array, Body, View, clearest, view_of
 from symgnn.viz.page import HERE, page, percent, plain, probability_bars
 
 
@@ -28,6 +28,10 @@ class ClipView:
     """Frames that were missing at the start of the window and filled with the first pose."""
     probabilities: Mapping[str, float] = field(default_factory=dict)
     """By class; empty where the model does not recognise."""
+    whole: bool = False
+    """Whether what was seen is the whole clip, whose time counts from its first frame, and not the stretch before now."""
+    view: View | None = None
+    """Where from; by default the front of the clearest pose, turned."""
 
 
 RESOLUTION = 1000
@@ -63,7 +67,7 @@ def player_data(body: Body, clip: ClipView) -> dict[str, Any]:
     The middle of all frames is at 0 across, the lowest point at height 0. A missing point is null.
     """
     frames = clip.observed if clip.predicted is None else np.concatenate([clip.observed, clip.predicted])
-    view = view_of(body, clip.observed[-1])
+    view = clip.view or view_of(body, clearest(clip.observed))
     turned = frames.astype(np.float64) @ np.array([view.right, view.up, view.towards]).T
     present = np.asarray(np.isfinite(turned).all(axis=2))
     seen = turned[present] if present.any() else np.zeros((1, 3))
@@ -79,9 +83,10 @@ def player_data(body: Body, clip: ClipView) -> dict[str, Any]:
         ],
         "observed": len(clip.observed),
         "frame_ms": round(clip.frame_ms, 3),
+        "whole": clip.whole,
         "bones": [list(bone) for bone in body.bones],
         "far": [int(body.sides[child] == "right") for _, child in body.bones],
-        "head": list(body.head),
+        "heads": [list(head) for head in body.heads],
         "height": RESOLUTION,
         "top": int(np.ceil(1.04 * (high[1] - low[1]) * scale)) or 1,
         # A reader may turn the body, so that depth becomes width.

@@ -31,8 +31,7 @@ function player(section) {
       brush.lineTo(...place(pose[b], box));
       brush.stroke();
     });
-    const head = clip.head.map((point) => pose[point]);
-    if (head.length && head.every(Boolean)) {
+    for (const head of clip.heads.map((points) => points.map((point) => pose[point])).filter((points) => points.every(Boolean))) {
       const middle = [0, 1, 2].map((axis) => head.reduce((sum, point) => sum + point[axis], 0) / head.length);
       brush.globalAlpha = opacity;
       brush.beginPath();
@@ -69,7 +68,9 @@ function player(section) {
     }
     const seconds = ((frame - clip.observed + 1) * clip.frame_ms) / 1000;
     const sign = seconds > 0 ? "+" : seconds < 0 ? "\u2212" : "";
-    output.textContent = `${sign}${Math.abs(seconds).toFixed(2)} s ${predicted ? "predicted" : seconds === 0 ? "now" : "observed"}`;
+    const length = ((clip.observed - 1) * clip.frame_ms) / 1000;
+    output.textContent = clip.whole && !predicted ? `${(seconds + length).toFixed(2)} of ${length.toFixed(2)} s`
+      : `${sign}${Math.abs(seconds).toFixed(2)} s ${predicted ? "predicted" : seconds === 0 ? "now" : "observed"}`;
     slider.value = frame;
     slider.setAttribute("aria-valuetext", output.textContent);
   };

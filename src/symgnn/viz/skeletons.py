@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from symgnn.viz.body import Array, Body, View, project, view_of
+from symgnn.viz.body import Array, Body, View, clearest, project, view_of
 from symgnn.viz.svg import Picture, number, text
 
 Kind = Literal["seen", "truth", "guess", "frozen"]
@@ -19,10 +19,18 @@ NARROWEST = 90.0
 MARGIN = 12.0
 LABEL = 18.0
 """Pixels above the bodies for the label."""
+HEAD = 0.055
+"""Radius of a head, against the body's height."""
 
 
 def observed_panels(
-    body: Body, observed: Float[Array, "time point 3"], frame_ms: float, *, count: int = 5, view: View | None = None
+    body: Body,
+    observed: Float[Array, "time point 3"],
+    frame_ms: float,
+    *,
+    count: int = 5,
+    view: View | None = None,
+    whole: bool = False,
 ) -> list[Picture]:
     """Some of the observed poses, evenly over the window, the current one last.
 
@@ -31,13 +39,18 @@ def observed_panels(
         observed: places of its points.
         frame_ms: milliseconds from a frame to the next.
         count: number of panels.
-        view: where from; by default the front of the last pose, turned.
+        view: where from; by default the front of the clearest pose, turned.
+        whole: they are a whole clip, and its time counts from its first frame; else from the current one backwards.
     """
-    chosen = np.unique(np.linspace(0, len(observed) - 1, count).round().astype(int))
+    chosen = np.unique(np.linspace(0, len(observed) - 1, count).round().astype(int)).tolist()
     rows: list[tuple[str, dict[Kind, Array]]] = [
-        (_ago((len(observed) - 1 - frame) * frame_ms), {"seen": observed[frame]}) for frame in chosen
+        (
+            f"{frame * frame_ms / 1000:.1f} s" if whole else _ago((len(observed) - 1 - frame) * frame_ms),
+            {"seen": observed[frame]},
+        )
+        for frame in chosen
     ]
-    return _panels(body, rows, view or view_of(body, observed[-1]))
+    return _panels(body, rows, view or view_of(body, clearest(observed)))
 
 
 def prediction_panels(
@@ -90,10 +103,10 @@ def body_paths(body: Body, points: Float[Array, "point 2"], kind: str, scale: fl
         for name, bones in ((f"{kind} bones far", far), (f"{kind} bones", near))
         if bones
     )
-    head = points[list(body.head)]
-    if len(head) and np.isfinite(head).all():
-        x, y = head.mean(axis=0)
-        paths += f'<circle class="{kind} bones" cx="{number(x)}" cy="{number(y)}" r="{number(0.055 * scale)}"/>'
+    for head in (points[list(head)] for head in body.heads):
+        if np.isfinite(head).all():
+            x, y = head.mean(axis=0)
+            paths += f'<circle class="{kind} bones" cx="{number(x)}" cy="{number(y)}" r="{number(HEAD * scale)}"/>'
     return paths
 
 
