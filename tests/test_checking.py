@@ -169,6 +169,60 @@ def test_the_command(sound: list[Clip], tmp_path: Path, capsys: pytest.CaptureFi
 # Splitting
 
 
+def test_a_folder_of_files(sound: list[Clip], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
+    """What is said of the files is what is said of their store; bad ones are errors by their reason, and nothing is kept."""
+    folder, room = tmp_path / "in", tmp_path / "room"
+    room.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(room))
+    for clip in sound:
+        (folder / f"c{clip.record.label}").mkdir(parents=True, exist_ok=True)
+        np.save(folder / f"c{clip.record.label}" / f"{clip.record.recording}.npy", clip.frames)
+    np.save(folder / "c0" / "twin.npy", sound[0].frames)
+    options = ["--layout", "cmu", "--fps", "25", "--label-from-folder"]
+    store = str(tmp_path / "store")
+    assert main(["data", "import", str(folder), store, *options]) == 0
+    kept = sorted(tmp_path.rglob("*"))
+    found = {}
+    for name, words in (("files", [str(folder), *options]), ("store", [store])):
+        assert main(["data", "check", *words, "--json", str(tmp_path / f"{name}.json")]) == 0
+        found[name] = json.loads((tmp_path / f"{name}.json").read_text())
+        (tmp_path / f"{name}.json").unlink()
+    assert found["files"]["clips"] == found["store"]["clips"] == {"c0": {"(no split)": 4}, "c1": {"(no split)": 3}}
+    assert found["files"]["findings"] == found["store"]["findings"]
+    assert any("the same sequence twice" in each["what"] for each in found["files"]["findings"])
+    assert sorted(tmp_path.rglob("*")) == kept, "no store, no report, nothing is left"
+
+    (folder / "c1" / "cut.npy").write_bytes(b"\x93NUMPY")
+    for name in ("a", "b"):
+        np.save(folder / "c1" / f"{name}.npy", np.zeros((4, 20, 3)))
+    capsys.readouterr()
+    assert main(["data", "check", str(folder), *options]) == 1
+    said = capsys.readouterr().out
+    assert said.count("error:") == 2 and "error: cannot be used: cannot be read as arrays" in said and "[c1/cut.npy]" in said
+    assert "found 20 joints, layout cmu has 38" in said and "[c1/a.npy, c1/b.npy]" in said and not list(room.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["gone"], "gone: no such file or folder"),
+        (["in", "--as", "cmu-bvh"], "symgnn data import first"),
+        (["store", "--fps", "30"], "store: is read as it is"),
+        (["in", "--labels", "l.csv", "--label-from-folder"], "expected one of them at most"),
+        (["in", "--layout", "coco17"], "none of 1 files can be used: a.npy: "),
+    ],
+)
+def test_what_cannot_be_checked(
+    words: list[str], message: str, sound: list[Clip], tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    stored(tmp_path / "store", sound)
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "a.npy", sound[0].frames)
+    assert main(["data", "check", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
 def sides(store: Store) -> dict[str, str]:
     return {clip.recording: clip.split for clip in store.clips}
 

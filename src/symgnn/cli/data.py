@@ -1,8 +1,10 @@
 """The commands that make, mend and look at data."""
 
+import dataclasses
 import difflib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from rich.table import Table
 from rich.text import Text
@@ -13,28 +15,73 @@ from symgnn.errors import InputError
 
 if TYPE_CHECKING:
     from symgnn.data import Store
+    from symgnn.data.importing import ImportOptions
 
 KINDS = (*("table", "jsonl", "arrays", "bvh", "c3d", "openpose", "keypoints", "pickle", "toolkit-arrays", "ntu", "kinetics"),)
 """Formats of a user's own files; those of symgnn.data.importing, which help need not load."""
+MOST_LINES = 40
+"""Findings that are printed: errors come first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How files are read: options of the commands that read a user's own."""
+
+    kind: Annotated[
+        str | None,
+        arg(
+            name="as",
+            metavar="FORMAT",
+            help_behavior_hint="",
+            help=f"what the files are, where their names do not say: {', '.join(('cmu', 'h36m', 'cmu-bvh', *KINDS))}.",
+        ),
+    ] = None
+    layout: Annotated[str | None, arg(metavar="NAME|FILE.yaml", help_behavior_hint="")] = None
+    """the body (symgnn data layouts), where the files do not name their joints."""
+    labels: File = None
+    """CSV file of file,label and, if you like, subject,camera,setup,split: a line for each file (--as cmu-bvh: of
+    trial,split,action,number)."""
+    label_column: Annotated[str | None, arg(metavar="HEADING|N", help_behavior_hint="")] = None
+    """of tables: heading or number (from the end where negative) of the column with each frame's class."""
+    label_from_name: Annotated[str | None, arg(metavar="REGEX", help_behavior_hint="")] = None
+    """the first group of this, searched in each file's path, is its class."""
+    label_from_folder: Switch = False
+    """the name of a file's folder is its class."""
+    no_class: Annotated[tuple[str, ...], arg(metavar="LABEL...")] = ("-1",)
+    """labels that mean none."""
+    cut: Switch = False
+    """make a clip of each run of frames of one class, in place of a class for each frame."""
+    shortest: int = 1
+    """leave out clips of fewer frames."""
+    fps: Annotated[float | None, arg(help_behavior_hint="")] = None
+    """frames a second; files that tell their own rate or times are resampled to it."""
+    subject_from_name: Annotated[str | None, arg(metavar="REGEX", help_behavior_hint="")] = None
+    """the first group of this, searched in each file's path, is who moves."""
+    zero_is_missing: Switch = False
+    """a joint at exactly 0 0 0 was not seen."""
+    split_as: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
+    """a published split: ntu60-xsub, ntu60-xview, ntu120-xsub, ntu120-xset, or one a pickle holds (xsub)."""
+
+    def options(self) -> "ImportOptions":
+        """The same for the importer.
+
+        Raises:
+            InputError: classes are to come from two places.
+        """
+        from symgnn.data.importing import ImportOptions
+
+        if sum((self.labels is not None, self.label_from_name is not None, self.label_from_folder)) > 1:
+            raise InputError("--labels, --label-from-name, --label-from-folder: expected one of them at most")
+        given: dict[str, Any] = {name: value for name, value in vars(self).items() if name != "kind"}
+        given["no_class"] = ("", *self.no_class)
+        return ImportOptions(**given)
 
 
 def data_import(
     source: Annotated[Positional[Path], arg(metavar="FOLDER|FILE")],
     target: Annotated[Positional[Path], arg(metavar="STORE")],
     /,
-    kind: Annotated[str | None, arg(name="as", metavar="FORMAT", help_behavior_hint="")] = None,
-    layout: Annotated[str | None, arg(metavar="NAME|FILE.yaml", help_behavior_hint="")] = None,
-    labels: File = None,
-    label_column: Annotated[str | None, arg(metavar="HEADING|N", help_behavior_hint="")] = None,
-    label_from_name: Annotated[str | None, arg(metavar="REGEX", help_behavior_hint="")] = None,
-    label_from_folder: Switch = False,
-    no_class: Annotated[tuple[str, ...], arg(metavar="LABEL...")] = ("-1",),
-    cut: Switch = False,
-    shortest: int = 1,
-    fps: Annotated[float | None, arg(help_behavior_hint="")] = None,
-    subject_from_name: Annotated[str | None, arg(metavar="REGEX", help_behavior_hint="")] = None,
-    zero_is_missing: Switch = False,
-    split_as: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
+    reading: Annotated[Reading, arg(name="")] = Reading(),
 ) -> int:
     """Make a store of recordings: your own in any of the usual forms, or a benchmark's folder.
 
@@ -43,52 +90,24 @@ def data_import(
     Args:
         source: folder, searched to the bottom, or a file.
         target: folder to make; it must not exist.
-        kind: what the files are, where their names do not say: {kinds}.
-        layout: the body (symgnn data layouts), where the files do not name their joints.
-        labels: CSV file of file,label and, if you like, subject,camera,setup,split: a line for each file; with --as cmu-bvh
-            the list of trial,split,action,number.
-        label_column: of tables: heading or number (from the end where negative) of the column with each frame's class.
-        label_from_name: the first group of this, searched in each file's path, is its class.
-        label_from_folder: the name of a file's folder is its class.
-        no_class: labels that mean none.
-        cut: make a clip of each run of frames of one class, in place of a class for each frame.
-        shortest: leave out clips of fewer frames.
-        fps: frames a second; files that tell their own rate or times are resampled to it.
-        subject_from_name: the first group of this, searched in each file's path, is who moves.
-        zero_is_missing: a joint at exactly 0 0 0 was not seen.
-        split_as: a published split: ntu60-xsub, ntu60-xview, ntu120-xsub, ntu120-xset, or one a pickle holds (xsub).
+        reading: what the files do not say themselves.
     """
     from symgnn.data import import_data, import_trials, recognise_benchmark
-    from symgnn.data.importing import ImportOptions, import_recordings
+    from symgnn.data.importing import import_recordings
 
+    kind = reading.kind
     benchmark = recognise_benchmark(source) if kind is None else kind if kind in ("cmu", "h36m") else None
     if benchmark is not None:
         store = import_data(source, target, kind=benchmark)
         say(f"{target}: {len(store.clips)} clips, {len(store.frames):,} frames")
         return 0
     if kind == "cmu-bvh":
-        if labels is None:
+        if reading.labels is None:
             raise InputError("--labels is needed with --as cmu-bvh: a CSV file of trial,split,action,number")
-        store = import_trials(source, labels, target)
+        store = import_trials(source, reading.labels, target)
         say(f"{target}: {len(store.clips)} clips, {len(store.frames):,} frames")
         return 0
-    if sum((labels is not None, label_from_name is not None, label_from_folder)) > 1:
-        raise InputError("--labels, --label-from-name, --label-from-folder: expected one of them at most")
-    options = ImportOptions(
-        layout=layout,
-        labels=labels,
-        label_column=label_column,
-        label_from_name=label_from_name,
-        label_from_folder=label_from_folder,
-        no_class=("", *no_class),
-        cut=cut,
-        shortest=shortest,
-        fps=fps,
-        subject_from_name=subject_from_name,
-        zero_is_missing=zero_is_missing,
-        split_as=split_as,
-    )
-    done = import_recordings(source, target, kind, options)
+    done = import_recordings(source, target, kind, reading.options())
     for note in done.notes:
         say(note)
     store = done.store
@@ -102,13 +121,11 @@ def data_import(
     return 0
 
 
-data_import.__doc__ = (data_import.__doc__ or "").format(kinds=", ".join(("cmu", "h36m", "cmu-bvh", *KINDS)))
-
-
 def data_check(
-    store: Annotated[Positional[Path], arg(metavar="STORE|DIR")],
+    source: Annotated[Positional[Path], arg(metavar="STORE|FOLDER|FILE")],
     /,
     json: File = None,
+    reading: Annotated[Reading, arg(name="")] = Reading(),
 ) -> int:
     """Look for what a careful colleague would notice before training.
 
@@ -116,19 +133,28 @@ def data_check(
     without motion, copies, and the same sequence in training and test. The exit code is 1 after an error, 0 after warnings.
 
     Args:
-        store: a store's folder, or a benchmark's.
+        source: a store, a benchmark's folder, or files that symgnn data import would read (with its options; nothing is kept).
         json: also write what was found to this file.
+        reading: what the files do not say themselves.
     """
-    import dataclasses
     import json as json_format
 
-    from symgnn.data import open_data
-    from symgnn.data.checking import check_store
+    from symgnn.data import is_store, open_data, recognise_benchmark
+    from symgnn.data.checking import check_files, check_store
     from symgnn.files import write_whole
 
     if json is not None:
         check_place(json)
-    done = check_store(open_data(store), progress=True)
+    if is_store(source) or (reading.kind is None and recognise_benchmark(source)):
+        if reading != Reading():
+            raise InputError(f"{source}: is read as it is; options of reading are for files of your own: leave them out")
+        done = check_store(open_data(source), progress=True)
+    elif reading.kind in ("cmu", "h36m"):
+        done = check_store(open_data(source, kind="cmu" if reading.kind == "cmu" else "h36m"), progress=True)
+    elif reading.kind == "cmu-bvh":
+        raise InputError("--as cmu-bvh: makes a benchmark of trials; expected its store: symgnn data import first")
+    else:
+        done = check_files(source, reading.kind, reading.options(), progress=True)
     splits = sorted({split for row in done.classes.values() for split in row})
     table = Table(title="clips")
     table.add_column("class")
@@ -138,9 +164,11 @@ def data_check(
         table.add_row(name, *(f"{row.get(split, 0) or '·'}" for split in splits))
     show(table)
     style = {"error": "bold red", "warning": "yellow", "note": ""}
-    for finding in done.findings:
+    for finding in done.findings[:MOST_LINES]:
         about = f" [{', '.join(finding.clips[:4])}{f' and {len(finding.clips) - 4} more' if len(finding.clips) > 4 else ''}]"
         show(Text.assemble((finding.level, style[finding.level]), f": {finding.what}{about if finding.clips else ''}"))
+    if (more := len(done.findings) - MOST_LINES) > 0:
+        show(Text(f"and {more} more: --json FILE writes everything"))
     if json is not None:
         content = {
             "errors": done.errors,

@@ -1,8 +1,10 @@
 """What a careful colleague would notice in a store before training on it."""
 
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -11,6 +13,7 @@ from rich.console import Console
 from rich.progress import track
 from sklearn.neighbors import NearestNeighbors
 
+from symgnn.data.importing import ImportOptions, import_recordings
 from symgnn.data.readers.text import shortened
 from symgnn.data.store import Store
 
@@ -33,7 +36,7 @@ class Finding:
     what: str
     """A sentence."""
     clips: tuple[str, ...] = ()
-    """Recordings it is about."""
+    """Recordings (or files) it is about."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,28 @@ def check_store(store: Store, *, progress: bool = False) -> Checked:
     order = {"error": 0, "warning": 1, "note": 2}
     findings = sorted(work.findings(), key=lambda finding: order[finding.level])
     return Checked(tuple(findings), _counts(store))
+
+
+def check_files(
+    source: str | Path, kind: str | None = None, options: ImportOptions | None = None, *, progress: bool = False
+) -> Checked:
+    """Look through files that are no store yet, as ``import_recordings`` would read them.
+
+    Files that cannot be used are errors, a finding for each reason; what the import assumed or left out are notes. The store
+    in between is temporary (below ``$TMPDIR``) and takes as much room as an import would.
+
+    Raises:
+        InputError: as for ``import_recordings``: no file is there, or none can be used.
+    """
+    with tempfile.TemporaryDirectory(prefix="symgnn-check-") as folder:
+        done = import_recordings(source, Path(folder) / "store", kind, options, progress=progress)
+        found = check_store(done.store, progress=progress)
+    files: dict[str, list[str]] = defaultdict(list)
+    for file, reason in done.bad:
+        files[reason].append(file)
+    bad = [Finding("error", f"cannot be used: {reason}", tuple(those)) for reason, those in files.items()]
+    notes = [Finding("note", note) for note in done.notes]
+    return Checked((*bad, *found.findings, *notes), found.classes)
 
 
 def _counts(store: Store) -> dict[str, dict[str, int]]:
