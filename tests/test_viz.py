@@ -291,7 +291,7 @@ def test_the_view_is_taken_from_a_pose_that_is_seen():
 # --- animations ---------------------------------------------------------------------------------------------------------
 
 
-def pictures_of(content: bytes) -> tuple[np.ndarray, list[int], dict[str, object]]:
+def pictures_of(content: bytes) -> tuple[np.ndarray, list[int], dict[Any, Any]]:
     """Darkness (0 is paper) of each pixel, milliseconds of each picture, and what else the file says."""
     with Image.open(io.BytesIO(content)) as file:
         pictures, times = [], []

@@ -10,7 +10,6 @@ from symgnn.data.store import Clip as Clip
 from symgnn.data.store import ClipRecord as ClipRecord
 from symgnn.data.store import Store as Store
 from symgnn.data.store import is_store as is_store
-from symgnn.data.store import write_store as write_store
 from symgnn.data.synthetic import MOVEMENTS as MOVEMENTS
 from symgnn.data.synthetic import make_motion as make_motion
 from symgnn.data.windows import Changes as Changes
@@ -20,3 +19,4 @@ from symgnn.data.windows import group_persons as group_persons
 from symgnn.data.windows import node_frames as node_frames
 from symgnn.data.windows import split_recordings as split_recordings
 from symgnn.data.windows import stored_mean as stored_mean
+from symgnn.data.writing import write_store as write_store

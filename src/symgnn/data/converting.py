@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from symgnn.data.store import Clip, Store, write_store
+from symgnn.data.store import Clip, Store
+from symgnn.data.writing import write_store
 from symgnn.errors import InputError
 from symgnn.skeleton import Layout
 from symgnn.skeleton.mapping import LayoutMapping, layout_mapping

@@ -32,7 +32,8 @@ from symgnn.data.readers.table import read_table
 from symgnn.data.readers.text import read_text
 from symgnn.data.readers.toolkit_pickle import iterate_toolkit_pickle, read_toolkit_arrays
 from symgnn.data.recording import Recording
-from symgnn.data.store import Classes, Clip, ClipRecord, Store, natural, write_store
+from symgnn.data.store import Classes, Clip, ClipRecord, Store, natural
+from symgnn.data.writing import write_store
 from symgnn.errors import InputError
 from symgnn.files import write_whole
 from symgnn.skeleton import Layout, load_layout

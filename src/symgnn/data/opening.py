@@ -13,7 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from symgnn.data.readers import Benchmark, read_cmu, read_h36m
 from symgnn.data.readers.cmu_bvh import read_cmu_bvh
 from symgnn.data.readers.text import shortened
-from symgnn.data.store import VERSION, Store, is_store, write_store
+from symgnn.data.store import VERSION, Store, is_store
+from symgnn.data.writing import write_store
 from symgnn.errors import InputError
 from symgnn.skeleton import Layout
 

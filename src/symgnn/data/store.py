@@ -15,21 +15,17 @@ import hashlib
 import io
 import json
 import math
-import os
 import re
-import shutil
-import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int32
 
 from symgnn.errors import InputError
-from symgnn.skeleton import Layout, Space, layout_from_dict, layout_to_dict
+from symgnn.skeleton import Layout, Space, layout_from_dict
 
 FORMAT = "symgnn-store"
 VERSION = 1
@@ -46,9 +42,9 @@ class ClipRecord:
     """A row of ``clips.csv``: one person in one recording."""
 
     start: int = 0
-    """First row of ``frames.npy``; found by ``write_store``."""
+    """First row of ``frames.npy``; found when the store is written."""
     length: int = 0
-    """Number of frames; found by ``write_store``."""
+    """Number of frames; found when the store is written."""
     label: int = -1
     """Index into the class names, -1 for none."""
     recording: str
@@ -241,139 +237,6 @@ def is_store(path: Path) -> bool:
     return (path / ABOUT).is_file()
 
 
-def write_store(
-    path: str | Path,
-    clips: Iterable[Clip | tuple[ClipRecord, np.ndarray]],
-    *,
-    layout: Layout,
-    space: Space,
-    fps: float | int,
-    class_names: "Sequence[str] | Classes" = (),
-    unit: str | None = None,
-    notes: Mapping[str, Any] | None = None,
-) -> Store:
-    """Write clips to a new store, whole or not at all.
-
-    Everything goes to a temporary folder beside ``path`` that is renamed at the end, and removed on any failure. Clips are
-    taken one at a time: the data need not fit in memory.
-
-    Args:
-        path: the folder to make; must not exist (or be empty).
-        clips: records (``start`` and ``length`` are filled in) with their frames, shape (time, stored, 3) in the order of
-            ``layout.stored(space)``. Either every clip has times or none; where some have frame labels, the frames of the
-            others are labelled as the clip is.
-        layout: the body.
-        space: what a triple is.
-        fps: frames a second.
-        class_names: what the labels mean; or the classes found on the way, which are put in order at the end.
-        unit: unit of positions, the layout's by default.
-        notes: further entries of ``store.json`` (``missing``, ``leaked``, ``origin``).
-
-    Raises:
-        InputError: ``path`` exists, the disk is full or read-only, there is no clip, or a clip does not fit (shape,
-            infinite values, unknown label).
-    """
-    path = Path(path)
-    if not (math.isfinite(fps) and fps > 0):
-        raise InputError(f"{path}: fps: found {fps}, expected a positive number")
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise InputError(f"{path}: exists already; remove it or choose another name")
-    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:12]}.partial"
-    with _disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
-    try:
-        with _disk_errors(path):
-            _write_files(temporary, clips, layout, space, class_names)
-            names = class_names.ordered()[0] if isinstance(class_names, Classes) else list(class_names)
-            about = {
-                "format": FORMAT,
-                "version": VERSION,
-                "layout": layout_to_dict(layout),
-                "space": space,
-                "unit": layout.unit if unit is None else unit,
-                "fps": float(fps),
-                "class_names": names,
-                **(notes or {}),
-                "sha256": {file.name: sha256_of(file) for file in sorted(temporary.iterdir())},
-            }
-            with (temporary / ABOUT).open("w", encoding="utf-8") as file:
-                json.dump(about, file, indent=2, ensure_ascii=False)
-                _flush(file)
-            # On every system this fails, rather than merging, where somebody else has made a store of that name meanwhile.
-            temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return Store.open(path)
-
-
-@contextmanager
-def _disk_errors(path: Path):
-    try:
-        yield
-    except OSError as error:
-        way_out = "nothing was kept; free some space or choose another place"
-        raise InputError(f"{path}: cannot be written: {error}; {way_out}") from error
-
-
-def _write_files(folder: Path, clips: Iterable[Any], layout: Layout, space: Space, classes: "Sequence[str] | Classes") -> None:
-    stored = len(layout.stored(space))
-    records: list[ClipRecord] = []
-    columns: dict[str, list[np.ndarray]] = {LABELS: [], TIMES: []}
-    has_labels: list[bool] = []
-    total = 0
-    with (folder / FRAMES).open("wb") as file:
-        # The number of frames is known at the end; numpy leaves room in the header for a longer first axis.
-        _write_header(file, (0, stored, CHANNELS))
-        offset = file.tell()
-        for clip in map(_as_clip, clips):
-            where = f"clip {clip.record.recording!r}"
-            frames = _checked(clip.frames, stored, layout, space, where)
-            length = len(frames)
-            _check_label(clip.record.label, len(classes), where)
-            file.write(frames.tobytes())
-            for name, column, kind in ((LABELS, clip.labels, np.int32), (TIMES, clip.times, np.float64)):
-                if column is not None:
-                    if np.shape(column) != (length,):
-                        raise InputError(
-                            f"{where}: {name}: found shape {np.shape(column)}, expected one value for each of {length} frames"
-                        )
-                    columns[name].append(np.asarray(column, kind))
-            if clip.labels is not None:
-                _check_label(int(np.min(clip.labels)), len(classes), where)
-                _check_label(int(np.max(clip.labels)), len(classes), where)
-            has_labels.append(clip.labels is not None)
-            records.append(dataclasses.replace(clip.record, start=total, length=length))
-            total += length
-        if not records:
-            raise InputError("no clip to write: expected at least one")
-        file.seek(0)
-        _write_header(file, (total, stored, CHANNELS))
-        assert file.tell() == offset, "the header grew over the frames"
-        _flush(file)
-    if 0 < len(columns[LABELS]) < len(records):
-        # Where only some clips have a class for each frame, the others' is that of the clip.
-        parts = iter(columns[LABELS])
-        columns[LABELS] = [
-            next(parts) if own else np.full(record.length, record.label, np.int32)
-            for own, record in zip(has_labels, records, strict=True)
-        ]
-    if isinstance(classes, Classes):
-        _, final = classes.ordered()
-        records = [dataclasses.replace(record, label=int(final[record.label])) for record in records]
-        columns[LABELS] = [final[labels] for labels in columns[LABELS]]
-    for name, parts in columns.items():
-        if parts and len(parts) != len(records):
-            raise InputError(f"{name}: {len(parts)} of {len(records)} clips have it; expected all or none")
-        if parts:
-            with (folder / name).open("wb") as file:
-                np.save(file, np.concatenate(parts), allow_pickle=False)
-                _flush(file)
-    with (folder / CLIPS).open("wb") as file:
-        file.write(clips_table(records))
-        _flush(file)
-
-
 def clips_table(records: Iterable[ClipRecord]) -> bytes:
     """The content of ``clips.csv``."""
     text = io.StringIO()
@@ -383,38 +246,10 @@ def clips_table(records: Iterable[ClipRecord]) -> bytes:
     return text.getvalue().encode()
 
 
-def _as_clip(item: Clip | tuple[ClipRecord, np.ndarray]) -> Clip:
-    return item if isinstance(item, Clip) else Clip(*item)
-
-
-def _checked(frames: np.ndarray, stored: int, layout: Layout, space: Space, where: str) -> np.ndarray:
-    if frames.ndim != 3 or frames.shape[1:] != (stored, CHANNELS) or not len(frames):
-        raise InputError(
-            f"{where}: found frames of shape {frames.shape}, expected (frames, {stored}, {CHANNELS}): "
-            f"layout {layout.name} in space {space} keeps {stored} triples a frame"
-        )
-    with np.errstate(over="ignore"):
-        frames = np.ascontiguousarray(frames, "<f4")
-    if np.isinf(frames).any():
-        row, joint, channel = np.argwhere(np.isinf(frames))[0]
-        name = layout.stored(space)[joint]
-        raise InputError(f"{where}: frame {row}, {name}, channel {channel}: infinite; expected a number (NaN where missing)")
-    return frames
-
-
-def _check_label(label: int, classes: int, where: str) -> None:
+def check_label(label: int, classes: int, where: str) -> None:
+    """Raise InputError where a label is no class (-1 is none)."""
     if not -1 <= label < classes:
         raise InputError(f"{where}: label {label}: expected -1 (none) to {classes - 1}, for there are {classes} class names")
-
-
-def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
-    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
-
-
-def _flush(file: IO[Any]) -> None:
-    # The rename must not reach the disk before the contents do.
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def sha256_of(path: Path) -> str:
@@ -505,7 +340,7 @@ def _read_clips(path: Path, total: int, classes: int) -> tuple[ClipRecord, ...]:
                     raise InputError(
                         f"{line}: start {record.start}, length {record.length}: expected a stretch of {FRAMES}'s {total} frames"
                     )
-                _check_label(record.label, classes, line)
+                check_label(record.label, classes, line)
                 records.append(record)
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"{path}: damaged: {error}") from None

@@ -18,7 +18,8 @@ from jaxtyping import Float
 from numpy.random import PCG64, Generator, SeedSequence
 from torch import Tensor
 
-from symgnn.data.store import Clip, ClipRecord, Store, write_store
+from symgnn.data.store import Clip, ClipRecord, Store
+from symgnn.data.writing import write_store
 from symgnn.skeleton import Layout, forward_kinematics, load_layout
 
 Curve = Float[np.ndarray, " time"]
