@@ -311,6 +311,60 @@ def find_clip(store: "Store", clip: str) -> int:
     raise InputError(f"{store.path}: no clip {clip!r}{hint} (a number from 0 to {len(store.clips) - 1}, or a recording's name)")
 
 
+def data_how(
+    name: Annotated[Positional[str | None], arg(metavar="NAME", help_behavior_hint="")] = None,
+    /,
+    check: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None,
+) -> int:
+    """Say where a data set is obtained, under which terms, and what to do with it.
+
+    Args:
+        name: of a data set, or of a preset made for it; without one, all are listed.
+        check: say what of it is in this folder; the exit code is 1 where files are missing.
+    """
+    from symgnn.config import preset_names
+    from symgnn.data.sources import find_source, found_files, sources
+
+    if name is None:
+        if check is not None:
+            raise InputError(f"--check {check}: which data set is it? (there are: {', '.join(sources())})")
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        for each, source in sources().items():
+            table.add_row(each, Text(source.title))
+        show(table)
+        say("next: symgnn data how NAME")
+        return 0
+    name, source = find_source(name)
+    if check is not None:
+        whole = True
+        for files, found in found_files(source, check):
+            whole &= found >= (files.count or 1)
+            expected = "" if files.count is None else f" of {files.count:,}"
+            show(Text(f"{found:,}{expected} {files.what} ({', '.join(files.patterns)})"))
+        return 0 if whole else 1
+    presets = [preset for preset in preset_names() if preset.partition("-")[0] == name]
+    show(Text(f"{name}: {source.title}", style="bold"))
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(1, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for heading, lines in (
+        ("where", [source.page]),
+        ("terms", [source.terms]),
+        ("cite", [source.cite]),
+        ("download", source.download),
+        ("folder", [source.folder.rstrip()]),
+        ("then", source.commands),
+        ("presets", [", ".join(presets)]),
+        ("store", [source.store]),
+        ("clips", [source.clips]),
+        ("not verified", source.unverified),
+    ):
+        if any(lines):
+            table.add_row(heading, Text("\n".join(lines)))
+    show(table)
+    return 0
+
+
 def data_make(
     target: Annotated[Positional[Path], arg(metavar="STORE")],
     /,
