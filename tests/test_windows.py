@@ -20,6 +20,7 @@ from symgnn.data import (
     stored_mean,
     write_store,
 )
+from symgnn.data import windows as windows_module
 from symgnn.errors import InputError
 from symgnn.skeleton import forward_kinematics, layout_from_dict, load_layout
 
@@ -375,3 +376,50 @@ def test_stored_mean_of_exponential_maps(shared_data: Path):
     train = store.select(split="train")
     rows = np.concatenate([store.clip_frames(index)[1:].reshape(-1, 117) for index in train]).astype(np.float64)
     np.testing.assert_allclose(stored_mean(store, train, 1).flatten(), rows.mean(axis=0), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("settings", [{}, {"sampling": "whole", "changes": Changes(crop=0.3)}, {"changes": Changes(tempo=0.5)}])
+def test_windows_of_a_large_store_on_a_cpu_stay_in_its_file(tmp_path: Path, settings: dict, monkeypatch: pytest.MonkeyPatch):
+    """Chosen clips in another order, joints not in use, a class a frame: what is drawn is what a copy in memory gives."""
+    random = np.random.default_rng(0)
+    clips = [
+        Clip(
+            ClipRecord(recording=f"r{number}", label=number),
+            random.normal(size=(length, 4, 3)).astype(np.float32),
+            np.full(length, number, np.int32) - (np.arange(length) % 2),
+        )
+        for number, length in enumerate(LENGTHS, start=1)
+    ]
+    store = write_store(tmp_path / "s", clips, layout=LAYOUT, space="xyz", fps=25, class_names=["a", "b", "c", "d"])
+    chosen = (2, 0)
+    kinds = {"observed": 3, "future": 2, "skip": 1, **settings}
+    loaded = WindowSampler.from_store(store, chosen, **kinds)
+    assert not np.shares_memory(loaded._frames.numpy(), store.frames)
+    monkeypatch.setattr(windows_module, "LOADED", 0)
+    mapped = WindowSampler.from_store(store, chosen, **kinds)
+    assert np.shares_memory(mapped._frames.numpy(), store.frames), "nothing was loaded"
+    frames = [clips[index].frames[:, :3] for index in chosen]
+    lengths = torch.tensor([len(each) for each in frames])
+    in_memory = WindowSampler(
+        torch.from_numpy(np.concatenate(frames)),
+        torch.tensor([0, len(frames[0])]),
+        lengths,
+        torch.tensor([3, 1]),
+        clips=torch.tensor(chosen),
+        frame_labels=torch.from_numpy(np.concatenate([clips[index].labels for index in chosen])),
+        **kinds,
+    )
+    for found, expected in (
+        (mapped.sample(50, torch.Generator().manual_seed(1)), in_memory.sample(50, torch.Generator().manual_seed(1))),
+        (mapped.spread(4), in_memory.spread(4)),
+    ):
+        for field in fields(found):
+            here, there = getattr(found, field.name), getattr(expected, field.name)
+            assert here is there is None or torch.equal(here.nan_to_num(9.0), there.nan_to_num(9.0))
+    np.testing.assert_array_equal(node_frames(store, chosen), np.concatenate(frames))
+    assert not store.frames.flags.writeable and node_frames(store, ()).shape == (0, 3, 3)
+
+
+def test_many_short_recordings_make_a_short_message(caplog: pytest.LogCaptureFixture):
+    made = sampler((4,) * 500 + (9,))
+    assert len(made.left_out) == 500 and len(caplog.text) < 1000 and "480 more" in caplog.text

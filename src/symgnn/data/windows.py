@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import logging
 import math
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from symgnn.config import Sampling
+from symgnn.data.readers.text import shortened
 from symgnn.data.resampling import clip_rows
 from symgnn.data.store import Store
 from symgnn.errors import InputError
@@ -21,6 +23,10 @@ from symgnn.skeleton import Layout, Space
 from symgnn.types import Batch
 
 _logger = logging.getLogger("symgnn.data")
+
+LOADED = 1 << 28
+"""Bytes of frames up to which a store is loaded for a CPU too. Drawn from a mapped file, joints that are not in use are read and
+dropped, which makes a window of CMU's body four times as slow; it matters to nobody who has room for the frames."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +112,7 @@ class WindowSampler:
         names: what messages call each recording.
         frame_labels: class of each frame; a window then has that of its current (last observed) frame.
         wraps: whether poses are rotations, which may jump by whole turns (``tempo`` does not interpolate across).
+        nodes: the joints in use where ``frames`` has others beside them; windows have these alone.
 
     Raises:
         InputError: no recording is as long as a window. Shorter ones among others are left out, with a warning, and
@@ -133,6 +140,7 @@ class WindowSampler:
         names: Sequence[str] | None = None,
         frame_labels: Int[Tensor, " total"] | None = None,
         wraps: bool = False,
+        nodes: Int[Tensor, " node"] | None = None,
     ):
         changes = Changes() if changes is None else changes
         if min(observed, step) < 1 or min(future, skip, changes.tempo) < 0:
@@ -157,7 +165,7 @@ class WindowSampler:
                 "give longer recordings or observe and predict fewer frames"
             )
         if self.left_out:
-            _logger.warning("left out, shorter than a window (%s): %s", needed, ", ".join(self.left_out))
+            _logger.warning("left out, shorter than a window (%s): %s", needed, shortened(self.left_out))
         if sampling != "window":
             # Places to start at: of a clip that is shown from its beginning to its end there is one.
             counts = torch.ones_like(counts) if sampling == "whole" or ratio is not None else (counts - span + 1).clamp(min=1)
@@ -168,6 +176,8 @@ class WindowSampler:
         members = torch.tensor([[*group, *[-1] * (most - len(group))] for group in together])
         self._groups = members.to(device)
         self._frames, self._wraps = frames, wraps
+        # Choosing from a batch copies it: not where all are in use.
+        self._nodes = None if nodes is None or nodes.tolist() == list(range(frames.shape[1])) else nodes
         self._starts = starts.to(device).long() + skip
         self._lengths = lengths.to(device).long() - skip
         self._counts = counts.to(device)
@@ -192,7 +202,9 @@ class WindowSampler:
         changes: Changes | None = None,
         device: torch.device | str = "cpu",
     ) -> "WindowSampler":
-        """Load some clips of a store, joints in use only, onto a device; the arguments are those of the class.
+        """Windows of some clips of a store; the arguments are those of the class.
+
+        On a CPU the frames of a large store stay in the mapped file; else they are loaded, joints in use only.
 
         Args:
             persons: of a recording that are one sample, see [group_persons][symgnn.data.windows.group_persons].
@@ -205,9 +217,11 @@ class WindowSampler:
         lengths = torch.tensor([clip.length for clip in clips])
         position = {index: place for place, index in enumerate(indices)}
         groups = [[position[index] for index in group] for group in group_persons(store, indices, persons)]
+        mapped = torch.device(device).type == "cpu" and store.frames.nbytes > LOADED
+        starts = torch.tensor([clip.start for clip in clips]) if mapped else lengths.cumsum(0) - lengths
         return cls(
-            torch.from_numpy(node_frames(store, indices)).to(device),
-            lengths.cumsum(0) - lengths,
+            _mapped(store.frames) if mapped else torch.from_numpy(node_frames(store, indices)).to(device),
+            starts,
             lengths,
             torch.tensor([clip.label for clip in clips]),
             observed=observed,
@@ -224,8 +238,11 @@ class WindowSampler:
             names=[clip.recording for clip in clips],
             frame_labels=None
             if store.labels is None
+            else torch.tensor(store.labels)
+            if mapped
             else torch.cat([torch.tensor(store.labels[clip.start : clip.start + clip.length]) for clip in clips]),
             wraps=store.space == "expmap",
+            nodes=torch.tensor(store.layout.columns(store.space)) if mapped else None,
         )
 
     def __len__(self) -> int:
@@ -369,7 +386,8 @@ class WindowSampler:
 
     def _poses(self, rows: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time joint channel"]:
         # One index_select of whole poses is two to three times as fast as indexing with a matrix of rows.
-        return self._frames.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+        poses = self._frames.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+        return poses if self._nodes is None else poses.index_select(2, self._nodes)
 
     def _between(
         self, first: Int[Tensor, "batch 1"], rows: Float[Tensor, "batch time"]
@@ -421,7 +439,19 @@ def group_persons(store: Store, indices: Sequence[int], persons: int) -> list[tu
 def node_frames(store: Store, indices: Sequence[int]) -> Float[np.ndarray, "total joint channel"]:
     """The joints in use of some clips, one after the other, in memory."""
     columns = list(store.layout.columns(store.space))
-    return np.concatenate([store.clip_frames(index)[:, columns] for index in indices])
+    ends = np.cumsum([store.clips[index].length for index in indices])
+    frames = np.empty((ends[-1] if len(ends) else 0, len(columns), store.frames.shape[2]), store.frames.dtype)
+    for index, end in zip(indices, ends, strict=True):
+        # Written to its place at once: a list of pieces would need the memory twice.
+        frames[end - store.clips[index].length : end] = store.clip_frames(index)[:, columns]
+    return frames
+
+
+def _mapped(frames: Float[np.ndarray, "total stored channel"]) -> Float[Tensor, "total stored channel"]:
+    """A mapped file as a tensor, which nothing must write to."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(frames)
 
 
 def split_recordings(
