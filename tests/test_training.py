@@ -198,6 +198,26 @@ def test_the_validation_checkpoint_is_the_best(whole: Path):
     assert read_checkpoint(whole / "last.ckpt")["best"] == pytest.approx(min(figures.values()), rel=1e-6)
 
 
+@pytest.mark.parametrize("changed", [{"placement": "none"}, {"placement": "centre"}])
+def test_large_data_is_normalised_by_a_part_of_it(preset: Preset, store: Store, changed: dict, monkeypatch: pytest.MonkeyPatch):
+    """A bound below what is there leaves some recordings, the same ones each time, and with them less to hold in memory."""
+    preset = replace(preset, model=replace(preset.model, **changed))
+    data = MotionData(store, preset)
+    model = build(preset, store.layout, len(store.class_names))
+    everything = data.recordings(model)
+    assert len(everything) == len(data.train_indices) or changed["placement"] != "none"
+    frames = sum(map(len, everything))
+    monkeypatch.setattr(training_module, "MOST_FRAMES", frames // 3)
+    some = data.recordings(model)
+    assert frames // 6 < sum(map(len, some)) <= frames // 3 + max(map(len, everything))
+    assert all(any(torch.equal(one, other) for other in everything) for one in some) or changed["placement"] != "none"
+    assert all(torch.equal(one, other) for one, other in zip(some, data.recordings(model), strict=True))
+
+    data.setup("fit")
+    monkeypatch.setattr(training_module, "MOST_WINDOWS", 2 * len(data.validation_indices))
+    assert sum(len(batch.label) for batch in data.val_dataloader()) == 2 * len(data.validation_indices)
+
+
 def test_validation_figures_by_hand(preset: Preset, store: Store, whole: Path):
     """What is written at the end is what the checkpoint's (averaged) weights give on the held-out windows."""
     network = load(whole / "last.ckpt", folded=False).network

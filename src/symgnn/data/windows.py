@@ -25,8 +25,8 @@ from symgnn.types import Batch
 _logger = logging.getLogger("symgnn.data")
 
 LOADED = 1 << 28
-"""Bytes of frames up to which a store is loaded for a CPU too. Drawn from a mapped file, joints that are not in use are read and
-dropped, which makes a window of CMU's body four times as slow; it matters to nobody who has room for the frames."""
+"""Bytes of frames up to which a store is loaded for a CPU too: drawn from a mapped file, joints that are not in use are read
+and dropped, which makes a window of CMU's body four times as slow."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,25 +289,18 @@ class WindowSampler:
             places = torch.where((draws[2] < changes.time_reversal)[:, None], reverse, places)
         return self._moved(self._cut(group, places, draws[3] < changes.mirror), batch, generator, device)
 
-    def spread(self, windows: int, most: int | None = None) -> Batch:
-        """The same windows at every call: up to ``windows`` of each recording, evenly spaced, as they are.
-
-        Args:
-            most: recordings at most, evenly chosen; by default all.
-        """
-        return self._plain(*self._spread(windows, most))
+    def spread(self, windows: int) -> Batch:
+        """The same windows at every call: up to ``windows`` of each recording, evenly spaced, as they are."""
+        return self._plain(*self._spread(windows))
 
     def spread_batches(self, windows: int, size: int) -> list[Callable[[], Batch]]:
         """What ``spread`` gives, in batches of ``size`` recordings that are cut when they are called for."""
-        group, start = self._spread(windows, None)
+        group, start = self._spread(windows)
         return [functools.partial(self._plain, *part) for part in zip(group.split(size), start.split(size), strict=True)]
 
-    def _spread(self, windows: int, most: int | None) -> tuple[Tensor, Tensor]:
+    def _spread(self, windows: int) -> tuple[Tensor, Tensor]:
         groups, starts = [], []
-        total = len(self._groups)
-        counts = self._counts[self._groups[:, 0]].tolist()
-        for group in range(total) if most is None or most >= total else np.linspace(0, total - 1, most).astype(int).tolist():
-            count = counts[group]
+        for group, count in enumerate(self._counts[self._groups[:, 0]].tolist()):
             chosen = torch.linspace(0, count - 1, min(windows, count), dtype=torch.float64).round().long()
             starts.append(chosen)
             groups.append(torch.full_like(chosen, group))

@@ -29,10 +29,10 @@ from symgnn.types import Batch
 
 LOG_EVERY = 10
 """Steps between two rows of figures, each the mean of the steps since the last one."""
-
-
-MOST_MEASURED = 1000
-"""Recordings that mean and scale of the inputs are taken of, at most, where whole windows have to be cut for that."""
+MOST_FRAMES = 1 << 18
+"""Frames that the network's normalisation is found from: Human 3.6M's all count, of ten millions these tell as much."""
+MOST_WINDOWS = 1 << 14
+"""Windows that a validation looks at, where there are fewer recordings."""
 
 
 class MotionData(lightning.LightningDataModule):
@@ -86,19 +86,33 @@ class MotionData(lightning.LightningDataModule):
         if self.validation_windows is None:
             return []
         # Up to 64 windows a recording: enough for a steady choice, little beside an interval of training.
-        return _Batches(self.validation_windows.spread_batches(64, self.preset.training.batch))
+        windows = max(1, min(64, MOST_WINDOWS // len(self.validation_indices)))
+        return _Batches(self.validation_windows.spread_batches(windows, self.preset.training.batch))
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         return batch  # it was cut there
 
     def recordings(self, model: SymGNN) -> list[Tensor]:
-        """Poses of the training recordings as the model sees them (rate, placement), for its normalisation."""
+        """Poses of the training recordings as the model sees them (rate, placement), for its normalisation.
+
+        Of a data set of more than ``MOST_FRAMES`` frames, recordings drawn by the seed.
+        """
         data = self.preset.data
         if data.sampling != "window" or self.preset.model.placement != "none":
-            windows = self._sampler(self.train_indices, augmented=False).spread(16, MOST_MEASURED)
+            length = data.observed + data.future
+            each = max(1, min(16, MOST_FRAMES // (length * len(self.train_indices))))
+            chosen = self._some(length * (each if data.sampling == "window" else 1) * len(self.train_indices))
+            windows = self._sampler(chosen, augmented=False).spread(each)
             placed = model.place(windows.observed, windows.together)[1]
             return list(placed.apply(torch.cat((windows.observed, windows.future), dim=1)).cpu())
-        return [torch.from_numpy(node_frames(self.store, (i,))[data.skip :: data.step]) for i in self.train_indices]
+        chosen = self._some(sum(self.store.clips[index].length for index in self.train_indices) // data.step)
+        return [torch.from_numpy(node_frames(self.store, (i,))[data.skip :: data.step]) for i in chosen]
+
+    def _some(self, frames: int) -> tuple[int, ...]:
+        """Training recordings, so many that of their frames in all about ``MOST_FRAMES`` are left."""
+        count = math.ceil(len(self.train_indices) * min(1.0, MOST_FRAMES / frames))
+        order = np.random.Generator(np.random.PCG64(self.preset.training.seed)).permutation(len(self.train_indices))
+        return tuple(self.train_indices[place] for place in sorted(order[:count].tolist()))
 
 
 class _Interval:
