@@ -240,7 +240,19 @@ def test_a_run_is_resumed_to_the_same_end(tmp_path: Path, tiny: str, motion: Sto
 
 # --- help ------------------------------------------------------------------------------------------------
 
-COMMANDS = ("train", "evaluate", "predict", "info", "bench", "data import", "data make", "data info", "demo")
+COMMANDS = (
+    "train",
+    "evaluate",
+    "predict",
+    "info",
+    "bench",
+    "bench data",
+    "data how",
+    "data import",
+    "data make",
+    "data info",
+    "demo",
+)
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]):

@@ -377,6 +377,27 @@ def bench(
     return measure(json=json, quick=quick)
 
 
+def bench_data(
+    json: File = None,
+    quick: Switch = False,
+    scale: float = 0.05,
+) -> int:
+    """Measure the way of data on this machine: readers, import, store, windows, wait of a training step.
+
+    Args:
+        json: also write every figure to this file.
+        quick: fewer files, clips and repetitions.
+        scale: part of the frames that the store of 57,000 clips really has; its table is whole, clips share frames.
+    """
+    if json is not None:
+        check_place(json)
+    if not 0 < scale <= 1:
+        raise InputError(f"--scale: found {scale:g}, expected more than 0 and at most 1 (3 GB)")
+    from symgnn.experiments.bench_data import bench_data as measure
+
+    return measure(json=json, quick=quick, scale=scale)
+
+
 # --- how commands are found and run ----------------------------------------------------------------------------------------
 
 _COMMANDS: dict[str, Callable[..., int]] = {
@@ -384,6 +405,7 @@ _COMMANDS: dict[str, Callable[..., int]] = {
     "evaluate": evaluate,
     "predict": predict,
     "info": info,
+    "bench data": bench_data,  # before "bench", whose words it begins with
     "bench": bench,
     "data how": data_how,
     "data import": data_import,

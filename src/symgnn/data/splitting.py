@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from symgnn.data.readers.text import shortened
-from symgnn.data.store import ABOUT, CLIPS, Store, clips_table, natural, sha256_of
+from symgnn.data.store import ABOUT, CLIPS, ClipRecord, Store, clips_table, natural, sha256_of
 from symgnn.errors import InputError
 from symgnn.files import write_whole
 
@@ -49,8 +49,13 @@ def split_store(
     if not 0 < len(test) < len(store.clips):
         raise InputError(f"--holdout: {len(test)} of {len(store.clips)} clips would be test; expected some on both sides")
     records = [dataclasses.replace(clip, split="test" if index in test else "train") for index, clip in enumerate(store.clips)]
-    about = dict(store.about)
+    return replace_clips(store, records)
+
+
+def replace_clips(store: Store, records: Sequence[ClipRecord]) -> Store:
+    """Give a store another table of clips; its frames stay."""
     write_whole(store.path / CLIPS, clips_table(records))
+    about = dict(store.about)
     about["sha256"] = {**about["sha256"], CLIPS: sha256_of(store.path / CLIPS)}
     write_whole(store.path / ABOUT, json.dumps(about, indent=2, ensure_ascii=False).encode())
     return Store.open(store.path)
