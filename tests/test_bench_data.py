@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from symgnn.cli import main
 from symgnn.data import Store
@@ -14,6 +15,8 @@ from symgnn.data.importing import FORMATS
 from symgnn.data.readers.bvh import parse_bvh
 from symgnn.experiments.bench_data import FRAMES, Memory, make_large
 from symgnn.experiments.bench_files import SAMPLES, Sample
+
+torch.set_num_threads(1)
 
 
 def test_there_are_files_of_every_format():
