@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from symgnn.skeleton import Layout, layout_from_dict, layout_names, layout_to_di
 
 SKELETONS = Path(__file__).parents[2] / "shared" / "data" / "skeletons.json"
 
-BUILT_IN = ("cmu", "coco17", "h36m", "kinect20", "mediapipe33", "ntu25", "openpose18", "openpose25")
+BUILT_IN = ("cmu", "coco17", "h36m", "h36m-3d", "kinect20", "mediapipe33", "ntu25", "openpose18", "openpose25")
 
 # A small body with everything in it: a side each, a joint that is not in use, a part each.
 BODY = {
@@ -196,7 +197,9 @@ def test_built_in_round_trip(name):
     assert layout_from_dict(layout_to_dict(layout)) == layout
 
 
-@pytest.mark.parametrize(("name", "joints", "nodes"), [("cmu", 38, 26), ("h36m", 32, 21), ("ntu25", 25, 25)])
+@pytest.mark.parametrize(
+    ("name", "joints", "nodes"), [("cmu", 38, 26), ("h36m", 32, 21), ("h36m-3d", 32, 22), ("ntu25", 25, 25)]
+)
 def test_built_in_sizes_and_parts(name, joints, nodes):
     """Sec. 4.2.1: head, torso, pairs of upper arms, forearms, thighs and crura; limbs hang on the torso."""
     layout = load_layout(name)
@@ -225,6 +228,16 @@ def test_cmu_columns_in_use_are_the_benchmarks():
 def test_h36m_triples_in_use_are_the_benchmarks():
     assert load_layout("h36m").columns("expmap") == (1, 2, 3, 4, 5, 7, 8, 9, 10, 12, 13, 14, 15, 17, 18, 19, 20, 25, 26, 27, 28)
     assert len(load_layout("h36m").stored("expmap")) * 3 == 99
+
+
+def test_h36m_in_3d_has_the_body_of_h36m_and_the_joints_the_benchmark_counts():
+    """32 joints less those that never move and those that copy others; the nodes of one limb keep their distances."""
+    layout, angles = load_layout("h36m-3d"), load_layout("h36m")
+    assert layout.nodes == tuple(sorted(set(range(32)) - {0, 1, 6, 11} - {16, 20, 23, 24, 28, 31}))
+    for part in ("joints", "parents", "offsets", "unit", "mirror", "mirror_axis", "up", "landmarks"):
+        assert getattr(layout, part) == getattr(angles, part)
+    assert layout.node_names[layout.root_node] == "Spine1"
+    assert {joint: parent for parent, joint in named_edges(layout)}["LeftArm"] == "Neck"
 
 
 def test_ntu_bones_are_those_of_the_data_sets_drawing_code():
@@ -438,6 +451,48 @@ def test_published_orders(name: str, by_index: dict[int, str]):
     """Points as the makers of the sensors and detectors number them."""
     joints = load_layout(name).joints
     assert {index: joints[index] for index in by_index} == by_index
+
+
+# --- a layout that extends another ------------------------------------------------------------------------------------------
+
+
+def test_a_file_may_state_what_differs_from_another(tmp_path):
+    """Fields are replaced whole; what is not stated is the other's, its own parents' included."""
+    base, child, grandchild = (tmp_path / f"{name}.yaml" for name in ("base", "child", "grandchild"))
+    base.write_text(yaml.safe_dump({**BODY, "unit": "cm", "up": "z"}))
+    parts = {"all": BODY["nodes"]}
+    child.write_text(yaml.safe_dump({"extends": str(base), "parts": parts, "unit": "mm"}))
+    grandchild.write_text(yaml.safe_dump({"extends": str(child), "name": "third"}))
+    expected = layout_from_dict({**BODY, "name": "child", "unit": "mm", "up": "z", "parts": parts})
+    assert load_layout(child) == expected
+    assert load_layout(grandchild) == dataclasses.replace(expected, name="third")
+
+
+@pytest.mark.parametrize(
+    ("extends", "message"),
+    [
+        ("h63m", r"body.yaml: extends: no layout 'h63m'; did you mean h36m\?"),
+        ("absent.yaml", r"body.yaml: extends: absent.yaml: no such layout file"),
+        (None, r"body.yaml: extends itself by way of .*body.yaml -> .*body.yaml"),
+    ],
+)
+def test_a_layout_to_extend_that_is_none(tmp_path, extends, message):
+    path = tmp_path / "body.yaml"
+    path.write_text(yaml.safe_dump({"extends": extends or str(path)}))
+    with pytest.raises(InputError, match=message):
+        load_layout(path)
+
+
+def test_of_joints_equally_near_to_the_root_one_on_the_midline_carries_the_graph():
+    values = {
+        "name": "short",
+        "joints": ["Hips", "LeftLeg", "RightLeg", "Chest"],
+        "bones": [["LeftLeg", "Hips", "RightLeg"], ["Hips", "Chest"]],
+        "nodes": ["LeftLeg", "RightLeg", "Chest"],
+        "edges": [["LeftLeg", "Chest", "RightLeg"]],
+        "parts": {"all": ["LeftLeg", "RightLeg", "Chest"]},
+    }
+    assert named_edges(layout_from_dict(values)) == [("Chest", "LeftLeg"), ("Chest", "RightLeg")]
 
 
 def test_unknown_landmarks():

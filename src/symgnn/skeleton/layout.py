@@ -11,7 +11,8 @@ A layout is a YAML file beside this one (or the user's own). The shortest one st
       left leg: [LeftLeg]
       right leg: [RightLeg]
 
-Everything else has a default; [LayoutFile][symgnn.skeleton.layout.LayoutFile] lists the fields.
+Everything else has a default; [LayoutFile][symgnn.skeleton.layout.LayoutFile] lists the fields. A file may name another
+layout with ``extends`` and state only the fields that differ.
 """
 
 import difflib
@@ -177,24 +178,7 @@ def load_layout(name: str | Path) -> Layout:
     Raises:
         InputError: there is no such layout, or the file does not describe a body; the message names field and joint.
     """
-    given = str(name)
-    of_user = given.endswith((".yaml", ".yml"))
-    path = Path(name) if of_user else LAYOUTS / f"{given}.yaml"
-    if not path.is_file():
-        if of_user:
-            raise InputError(f"{path}: no such layout file (built-in layouts: {', '.join(layout_names())})")
-        raise InputError(
-            f"no layout {given!r}{_near(given, layout_names())} "
-            f"(there are: {', '.join(layout_names())}; a layout of your own is named by the path of its .yaml file)"
-        )
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a YAML file: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: expected the fields of a layout (joints, bones, parts), found {type(values).__name__}")
-    values.setdefault("name", path.stem)
-    return layout_from_dict(values, where=str(path))
+    return layout_from_dict(_merged(str(name), ()), where=str(_path(str(name))))
 
 
 def layout_to_dict(layout: Layout) -> dict[str, Any]:
@@ -238,6 +222,34 @@ def layout_from_dict(values: Mapping[str, Any], where: str = "layout") -> Layout
         raise InputError(f"{where}: {error}") from None
 
 
+def _path(name: str) -> Path:
+    return Path(name) if name.endswith((".yaml", ".yml")) else LAYOUTS / f"{name}.yaml"
+
+
+def _merged(name: str, chain: tuple[str, ...]) -> dict[str, Any]:
+    """The fields of a layout's file over those of the layout it extends; ``chain`` is who has asked for it."""
+    path = _path(name)
+    if not path.is_file():
+        by = f"{_path(chain[-1])}: extends: " if chain else ""
+        if path == Path(name):
+            raise InputError(f"{by}{path}: no such layout file (built-in layouts: {', '.join(layout_names())})")
+        raise InputError(
+            f"{by}no layout {name!r}{_near(name, layout_names())} "
+            f"(there are: {', '.join(layout_names())}; a layout of your own is named by the path of its .yaml file)"
+        )
+    if name in chain:
+        raise InputError(f"{path}: extends itself by way of {' -> '.join((*chain, name))}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a YAML file: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected the fields of a layout (joints, bones, parts), found {type(values).__name__}")
+    values.setdefault("name", path.stem)
+    below = values.pop("extends", None)
+    return values if below is None else _merged(str(below), (*chain, name)) | values
+
+
 def _layout(file: LayoutFile) -> Layout:
     joints = file.joints
     _distinct("joints", joints)
@@ -257,12 +269,12 @@ def _layout(file: LayoutFile) -> Layout:
     if len(nodes) < 2:
         raise InputError(f"nodes: expected at least two joints in use, found {len(nodes)}")
     place = {node: index for index, node in enumerate(nodes)}
-    edges = _edges(file, nodes, parents)
+    other = _mirror(file, nodes)
+    edges = _edges(file, nodes, parents, other)
 
     parts = _parts(file, nodes, joints)
     part_of = {node: index for index, members in enumerate(parts.values()) for node in members}
     crossings = {tuple(sorted((part_of[a], part_of[b]))) for a, b in edges}
-    other = _mirror(file, nodes)
 
     return Layout(
         name=file.name,
@@ -324,15 +336,18 @@ def _above(joint: str, parents: Mapping[str, str | None]) -> list[str]:
     return chain
 
 
-def _edges(file: LayoutFile, nodes: Sequence[str], parents: Mapping[str, str | None]) -> list[tuple[str, str]]:
+def _edges(
+    file: LayoutFile, nodes: Sequence[str], parents: Mapping[str, str | None], other: Mapping[str, str]
+) -> list[tuple[str, str]]:
     if file.edges is None:
         hangs_on = {node: next((joint for joint in _above(node, parents) if joint in nodes), None) for node in nodes}
         tops = [node for node, parent in hangs_on.items() if parent is None]
         if len(tops) > 1:
             raise InputError(f"edges: no joint in use is above all of {', '.join(tops)}; list the edges between nodes")
         return [(parent, node) for node, parent in hangs_on.items() if parent is not None]
-    # The joint in use nearest to the body's root is the root of the graph (LowerBack on CMU).
-    top = min(nodes, key=lambda node: len(_above(node, parents)))
+    # The joint in use nearest to the body's root is the root of the graph (LowerBack on CMU); of several, one on the midline
+    # (Spine1 on Human3.6M in 3D, not a knee).
+    top = min(nodes, key=lambda node: (len(_above(node, parents)), other[node] != node))
     pairs = _pairs("edges", file.edges, nodes, "nodes")
     hangs_on = _oriented("edges", pairs, nodes, top)
     return [(a, b) if hangs_on[b] == a else (b, a) for a, b in pairs]
