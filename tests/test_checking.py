@@ -207,7 +207,7 @@ def test_a_folder_of_files(sound: list[Clip], tmp_path: Path, capsys: pytest.Cap
     [
         (["gone"], "gone: no such file or folder"),
         (["in", "--as", "cmu-bvh"], "symgnn data import first"),
-        (["store", "--fps", "30"], "store: is read as it is"),
+        (["store", "--fps", "30"], "store is read as it is"),
         (["in", "--labels", "l.csv", "--label-from-folder"], "expected one of them at most"),
         (["in", "--layout", "coco17"], "none of 1 files can be used: a.npy: "),
     ],

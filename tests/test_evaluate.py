@@ -275,6 +275,53 @@ def test_missing_joints_are_left_out(tmp_path: Path):
     assert result.zero_velocity.average["mpjpe"][80] == pytest.approx(np.mean(distances), rel=1e-5)
 
 
+def image_store(path: Path, frames: np.ndarray, unit: str = "px") -> Store:
+    """One test clip of 18 joints in an image."""
+    clip = ClipRecord(label=0, recording="a", split="test")
+    layout = load_layout("openpose18")
+    return write_store(path, [(clip, frames)], layout=layout, space="xyc", fps=25.0, unit=unit, class_names=("walk",))
+
+
+IMAGE = replace(load_protocol("image"), draw=replace(load_protocol("image").draw, per_clip=1))
+
+
+def test_positions_in_an_image_by_hand(tmp_path: Path):
+    """3 and 4 pixels off are 5; how sure the detector was neither counts nor makes the body larger; joint 3 is not there."""
+    random = np.random.default_rng(0)
+    frames = smooth(random, 75, 18).astype(np.float64)
+    frames[..., 2] = random.uniform(0, 1e4, size=(75, 18))
+    frames[49, :, :2] = 0.0
+    frames[49, 7] = (40.0, 100.0, 1.0)  # 0.05 of 100 is 5
+    frames[50:, 3] = np.nan
+    store = image_store(tmp_path / "store", frames)
+    truth = torch.from_numpy(store.clip_frames(0)[None, 50:].copy()).nan_to_num(1e6)
+    off = torch.tensor([3.0, 3.99, -7e4]).expand(18, 3).clone()
+    off[10:, 1] = 4.01
+    result = evaluate(Fixed(truth + off), IMAGE, store)
+    assert result.errors is not None and result.zero_velocity is not None
+    expected = (9 * math.hypot(3, 3.99) + 8 * math.hypot(3, 4.01)) / 17
+    for time, frame in ((80, 2), (160, 4), (320, 8), (400, 10), (560, 14), (1000, 25)):
+        assert result.errors.average["mpjpe"][time] == pytest.approx(expected, rel=1e-5)
+        assert result.errors.average["pck"][time] == pytest.approx(9 / 17)
+        distances = [math.dist(frames[49 + frame, j, :2], frames[49, j, :2]) for j in range(18) if j != 3]
+        assert result.zero_velocity.average["mpjpe"][time] == pytest.approx(np.mean(distances), rel=1e-5)
+    assert result.unit == "px" and "(MPJPE, px)" in str(result.error_tables()[0].title)
+
+
+def test_the_unit_of_shares_of_an_image_is_said(tmp_path: Path):
+    store = image_store(tmp_path / "store", smooth(np.random.default_rng(0), 75, 18), unit="image")
+    result = evaluate(ZeroVelocity(), IMAGE, store)
+    assert "(MPJPE, shares of the image's width and height)" in str(result.error_tables()[0].title)
+
+
+def test_protocols_of_an_image_and_of_space_are_apart(positions: Store, tmp_path: Path):
+    store = image_store(tmp_path / "store", smooth(np.random.default_rng(0), 75, 18))
+    with pytest.raises(InputError, match="is in space xyc; protocol demo is for space xyz"):
+        evaluate(ZeroVelocity(), load_protocol("demo"), store)
+    with pytest.raises(InputError, match="is in space xyz; protocol image is for space xyc"):
+        evaluate(ZeroVelocity(), load_protocol("image"), positions)
+
+
 def test_zero_velocity_of_a_joint_never_seen():
     observed = torch.ones(1, 4, 2, 3)
     observed[0, :, 1] = math.nan

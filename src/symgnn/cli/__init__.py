@@ -92,7 +92,7 @@ def train(
     if window.ratio is not None:
         chosen = dataclasses.replace(chosen, protocol="early")
     run_folder = out or Path("runs") / chosen.name
-    from symgnn.data import open_data
+    from symgnn.data import open_data, recognise
     from symgnn.training import MotionData, TrainingModule
     from symgnn.training import train as fit
 
@@ -108,7 +108,8 @@ def train(
 
     began = time.perf_counter()
     trained = None if start is None or resume else _load(start, "last", folded=False)
-    run = fit(chosen, open_data(folder), run_folder, resume=resume, accelerator=device, start=trained, on_start=describe)
+    store = open_data(folder, kind=recognise(folder, window.layout))
+    run = fit(chosen, store, run_folder, resume=resume, accelerator=device, start=trained, on_start=describe)
     if run.interrupted:
         return _interrupted(run.last)
     say(f"{chosen.training.steps} steps in {duration(time.perf_counter() - began)}: {run.last}")
@@ -133,8 +134,9 @@ def evaluate(
         model: folder of a run, a checkpoint, or a baseline: zero-velocity repeats the last pose; linear (logistic regression)
             and nearest (neighbour) recognise from the numbers of the training clips, to tell whether the network is worth it.
         data: a store, or a benchmark's own folder.
-        protocol: cmu-short, cmu-long, h36m-8, h36m-256, ntu, kinetics, demo, recognition (windows), clips (whole ones) or early
-            (their beginning); by default that of the model's preset, and clips for linear and nearest.
+        protocol: cmu-short, cmu-long, h36m-8, h36m-256 (angles), h36m-3d-8, h36m-3d-256 (places), ntu, kinetics, demo (any
+            positions), image (those in an image), recognition (windows), clips (whole ones) or early (their beginning); by
+            default that of the model's preset, and clips for linear and nearest.
         selection: which weights of a run: the final ones, or those that did best on the held-out part of the training data.
         json: also write every figure to this file.
         html: also write a report with pictures to this file.
@@ -148,13 +150,14 @@ def evaluate(
     if model == ZERO_VELOCITY and protocol is None:
         raise InputError("--protocol is needed: zero-velocity has no preset")
     trained = None if model in BASELINES else _load(model, selection)
-    from symgnn.data import open_data
+    from symgnn.data import open_data, recognise
     from symgnn.evaluation import Model, load_protocol
     from symgnn.evaluation import evaluate as judge
     from symgnn.models.baselines import ZeroVelocity
 
     if trained is None:
-        rules, store = load_protocol(protocol or "clips", ratio=ratio), open_data(data)
+        rules = load_protocol(protocol or "clips", ratio=ratio)
+        store = open_data(data, kind=recognise(data, rules.layout))
         baseline: Model = ZeroVelocity()
         if model != ZERO_VELOCITY:
             from symgnn.evaluation.classifiers import fitted_classifier
@@ -180,7 +183,7 @@ def evaluate(
             )
         from symgnn.experiments.report import answers
 
-        store = open_data(data)
+        store = open_data(data, kind=recognise(data, trained.layout.name))
         with answers(trained) as answered:
             result = judge(trained, rules, store, up_to=up_to, progress=True)
         if html is not None:
@@ -547,7 +550,7 @@ def _load(subject: str, selection: str, *, folded: bool = True) -> "TrainedModel
 
 def _classes(layout: str) -> int:
     """Classes of the data set a preset is for."""
-    return {"h36m": 15, "ntu25": 60}.get(layout, 8)
+    return {"h36m": 15, "h36m-3d": 15, "ntu25": 60}.get(layout, 8)
 
 
 def _graphs(layout: "Layout", hop: int) -> None:

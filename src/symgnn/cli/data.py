@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from rich.table import Table
 from rich.text import Text
@@ -16,6 +16,11 @@ from symgnn.errors import InputError
 if TYPE_CHECKING:
     from symgnn.data import Store
     from symgnn.data.importing import ImportOptions
+
+Benchmark = Literal["cmu", "h36m", "h36m-3d"]
+"""Benchmarks' folders; those of symgnn.data.opening."""
+BENCHMARKS: tuple[Benchmark, ...] = get_args(Benchmark)
+Form = Annotated[Benchmark | None, arg(name="as", help_behavior_hint="")]
 
 KINDS = (*("table", "jsonl", "arrays", "bvh", "c3d", "openpose", "keypoints", "pickle", "toolkit-arrays", "ntu", "kinetics"),)
 """Formats of a user's own files; those of symgnn.data.importing, which help need not load."""
@@ -33,7 +38,7 @@ class Reading:
             name="as",
             metavar="FORMAT",
             help_behavior_hint="",
-            help=f"what the files are, where their names do not say: {', '.join(('cmu', 'h36m', 'cmu-bvh', *KINDS))}.",
+            help=f"what the files are, where their names do not say: {', '.join((*BENCHMARKS, 'cmu-bvh', *KINDS))}.",
         ),
     ] = None
     layout: Annotated[str | None, arg(metavar="NAME|FILE.yaml", help_behavior_hint="")] = None
@@ -62,6 +67,18 @@ class Reading:
     split_as: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
     """a published split: ntu60-xsub, ntu60-xview, ntu120-xsub, ntu120-xset, or one a pickle holds (xsub)."""
 
+    def require_only(self, what: str, *fields: str) -> None:
+        """Refuse options that would change nothing.
+
+        Raises:
+            InputError: one is given beside ``fields``.
+        """
+        defaults = Reading()
+        given = [name for name in vars(self) if name not in fields and getattr(self, name) != getattr(defaults, name)]
+        if given:
+            options = ", ".join(f"--{'as' if name == 'kind' else name.replace('_', '-')}" for name in given)
+            raise InputError(f"{options}: of files of your own; {what} is read as it is: leave them out")
+
     def options(self) -> "ImportOptions":
         """The same for the importer.
 
@@ -75,6 +92,10 @@ class Reading:
         given: dict[str, Any] = {name: value for name, value in vars(self).items() if name != "kind"}
         given["no_class"] = ("", *self.no_class)
         return ImportOptions(**given)
+
+
+def _benchmark(kind: str) -> Benchmark | None:
+    return next((name for name in BENCHMARKS if name == kind), None)
 
 
 def data_import(
@@ -96,14 +117,16 @@ def data_import(
     from symgnn.data.importing import import_recordings
 
     kind = reading.kind
-    benchmark = recognise_benchmark(source) if kind is None else kind if kind in ("cmu", "h36m") else None
+    benchmark = recognise_benchmark(source) if kind is None else _benchmark(kind)
     if benchmark is not None:
+        reading.require_only(f"the benchmark's folder {source}", "kind")
         store = import_data(source, target, kind=benchmark)
         say(f"{target}: {len(store.clips)} clips, {len(store.frames):,} frames")
         return 0
     if kind == "cmu-bvh":
         if reading.labels is None:
             raise InputError("--labels is needed with --as cmu-bvh: a CSV file of trial,split,action,number")
+        reading.require_only("the BVH release", "kind", "labels")
         store = import_trials(source, reading.labels, target)
         say(f"{target}: {len(store.clips)} clips, {len(store.frames):,} frames")
         return 0
@@ -145,12 +168,10 @@ def data_check(
 
     if json is not None:
         check_place(json)
-    if is_store(source) or (reading.kind is None and recognise_benchmark(source)):
-        if reading != Reading():
-            raise InputError(f"{source}: is read as it is; options of reading are for files of your own: leave them out")
-        done = check_store(open_data(source), progress=True)
-    elif reading.kind in ("cmu", "h36m"):
-        done = check_store(open_data(source, kind="cmu" if reading.kind == "cmu" else "h36m"), progress=True)
+    benchmark = None if reading.kind is None else _benchmark(reading.kind)
+    if is_store(source) or benchmark is not None or (reading.kind is None and recognise_benchmark(source)):
+        reading.require_only(str(source), *(() if is_store(source) else ("kind",)))
+        done = check_store(open_data(source, kind=benchmark), progress=True)
     elif reading.kind == "cmu-bvh":
         raise InputError("--as cmu-bvh: makes a benchmark of trials; expected its store: symgnn data import first")
     else:
@@ -271,6 +292,7 @@ def data_view(
     /,
     out: File = None,
     poses: int = 6,
+    kind: Form = None,
 ) -> int:
     """Draw one clip on its skeleton: poses in a row, or an animation. Persons of one recording are drawn together.
 
@@ -279,11 +301,12 @@ def data_view(
         clip: its number in the store, from 0, or the name of its recording.
         out: .svg for a picture, .gif for an animation, .html for one to stop and turn; by default CLIP.html.
         poses: in an .svg.
+        kind: how to read a benchmark's folder; Human 3.6M's is angles, with h36m-3d places of joints.
     """
     from symgnn.data import open_data
     from symgnn.experiments.look import draw_clip
 
-    opened = open_data(store)
+    opened = open_data(store, kind=kind)
     index = find_clip(opened, clip)
     place = out or Path(f"{Path(opened.clips[index].recording).name.replace(':', '_')}.html")
     check_place(place)
@@ -393,16 +416,22 @@ def data_make(
     return 0
 
 
-def data_info(store: Annotated[Positional[Path], arg(metavar="STORE")], /, verify: Switch = False) -> int:
+def data_info(
+    store: Annotated[Positional[Path], arg(metavar="STORE|DIR")],
+    /,
+    verify: Switch = False,
+    kind: Form = None,
+) -> int:
     """Show what a store holds.
 
     Args:
-        store: a store's folder.
+        store: a store's folder, or a benchmark's.
         verify: compare every file with its checksum too.
+        kind: how to read a benchmark's folder; Human 3.6M's is angles, with h36m-3d places of joints.
     """
-    from symgnn.data import Store
+    from symgnn.data import open_data
 
-    opened = Store.open(store)
+    opened = open_data(store, kind=kind)
     if verify:
         opened.verify()
     layout = opened.layout

@@ -231,7 +231,7 @@ def find_files(source: Path, kind: str | None = None) -> tuple[str, list[Path]]:
     """
     kind = kind or recognise_files(source)
     if kind not in FORMATS:
-        near = difflib.get_close_matches(kind, FORMATS, n=1, cutoff=0.4)
+        near = difflib.get_close_matches(kind, ("cmu", "h36m", "h36m-3d", "cmu-bvh", *FORMATS), n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise InputError(f"--as {kind}: no such format{hint} (of your own files: {', '.join(FORMATS)})")
     return kind, _sources(source, FORMATS[kind])

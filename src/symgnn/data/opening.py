@@ -10,7 +10,7 @@ from typing import Literal
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from symgnn.data.readers import Benchmark, read_cmu, read_h36m
+from symgnn.data.readers import Benchmark, read_cmu, read_h36m, read_h36m_3d
 from symgnn.data.readers.cmu_bvh import read_cmu_bvh
 from symgnn.data.readers.text import shortened
 from symgnn.data.store import VERSION, Store, is_store
@@ -20,14 +20,19 @@ from symgnn.skeleton import Layout
 
 _logger = logging.getLogger("symgnn.data")
 
-Kind = Literal["cmu", "h36m"]
-_READERS = {"cmu": read_cmu, "h36m": read_h36m}
+Kind = Literal["cmu", "h36m", "h36m-3d"]
+_READERS = {"cmu": read_cmu, "h36m": read_h36m, "h36m-3d": read_h36m_3d}
 _CONVERSION = 1
 """Raise it when a reader gives other clips for the same files: stores made before are then not used again."""
 
 
-def recognise(path: str | Path) -> Literal["store", "cmu", "h36m"]:
+def recognise(path: str | Path, layout: str | None = None) -> Literal["store"] | Kind:
     """What a folder holds, from the names in it.
+
+    Args:
+        path: the folder.
+        layout: name of the layout the data is wanted in. It decides for Human 3.6M, whose files are angles (``h36m``) or
+            places (``h36m-3d``).
 
     Raises:
         InputError: there is no such folder, or it is neither a store nor a known benchmark.
@@ -40,7 +45,7 @@ def recognise(path: str | Path) -> Literal["store", "cmu", "h36m"]:
     if is_store(path):
         return "store"
     if (benchmark := recognise_benchmark(path)) is not None:
-        return benchmark
+        return "h36m-3d" if (benchmark, layout) == ("h36m", "h36m-3d") else benchmark
     found = sorted(entry.name for entry in path.iterdir())
     raise InputError(
         f"{path}: not recognised: found {shortened(found, 8) or 'an empty folder'}; expected store.json (a store), "
@@ -49,7 +54,7 @@ def recognise(path: str | Path) -> Literal["store", "cmu", "h36m"]:
     )
 
 
-def recognise_benchmark(path: Path) -> Kind | None:
+def recognise_benchmark(path: Path) -> Literal["cmu", "h36m"] | None:
     """The benchmark whose names the files of a folder have, if any."""
     if next(path.glob("S[0-9]*/*_[12].txt"), None):
         return "h36m"
@@ -58,7 +63,13 @@ def recognise_benchmark(path: Path) -> Kind | None:
     return None
 
 
-def open_data(path: str | Path, layout: Layout | None = None, *, kind: Kind | None = None, progress: bool = True) -> Store:
+def open_data(
+    path: str | Path,
+    layout: Layout | None = None,
+    *,
+    kind: Literal["store"] | Kind | None = None,
+    progress: bool = True,
+) -> Store:
     """Open a store, or a benchmark's folder: that is converted to a store once, and opened at once from then on.
 
     The converted store lies in ``$SYMGNN_CACHE`` (``~/.cache/symgnn`` by default) under a name made of the folder's path and
@@ -67,15 +78,16 @@ def open_data(path: str | Path, layout: Layout | None = None, *, kind: Kind | No
 
     Args:
         path: the folder.
-        layout: the body a model or preset was made for; the data must have it.
-        kind: which benchmark a folder holds, where that should not be found from its names.
+        layout: the body a model or preset was made for; the data must have it. Human 3.6M's own folder is opened in space
+            for ``h36m-3d``, else as angles.
+        kind: what the folder holds (as ``recognise`` says), where that should not be found from its names.
         progress: show a progress bar while converting.
 
     Raises:
         InputError: the folder or a file in it cannot be used, or the layout is another.
     """
     path = Path(path)
-    found = recognise(path) if kind is None else kind
+    found = recognise(path, layout and layout.name) if kind is None else kind
     store = Store.open(path) if found == "store" else _cached(_read(path, found), progress)
     _report(store, path)
     if layout is not None:
@@ -155,7 +167,7 @@ def _convert(benchmark: Benchmark, target: Path, progress: bool) -> Store:
             target,
             bar.track(benchmark.clips(), total=len(benchmark.records), description=f"Reading {benchmark.name}"),
             layout=benchmark.layout,
-            space="expmap",
+            space=benchmark.space,
             fps=benchmark.fps,
             class_names=benchmark.class_names,
             notes={"origin": benchmark.name, "missing": list(benchmark.missing), "leaked": list(benchmark.leaked)},

@@ -43,7 +43,8 @@ def evaluate(
     The model runs without gradients and in evaluation mode; every module's mode is put back afterwards. It gets the joints in
     use in the units of the data, NaN where one is missing. Where it predicts no future or gives no scores, that half of the
     result is None. Figures are averaged over the clips of an action, and their average row over the actions. Persons seen
-    together are recognised together and predicted one by one (reading 19).
+    together are recognised together and predicted one by one (reading 19). Distances in an image are between places: the
+    detector's confidence is no coordinate.
 
     In angle space the stored triples that the model does not predict take the training mean: the model's ``stored_mean``
     if it has one, else that of the store's training clips (zero, the rest pose, if there are none).
@@ -148,7 +149,9 @@ class _Judge:
     """The protocol's metrics of predicted joints in use against whole stored rows: a figure for each clip and frame."""
 
     def __init__(self, protocol: Protocol, store: Store, mean: Float[Tensor, "stored channel"] | None):
-        self.metrics = protocol.metrics
+        self.metrics, self.copies = protocol.metrics, protocol.copies
+        # In an image the third channel is the detector's confidence, no coordinate.
+        self.axes = 2 if store.space == "xyc" else 3
         self.nodes = list(store.layout.columns(store.space))
         self.mean = mean
 
@@ -161,10 +164,26 @@ class _Judge:
         return {metric: self._figure(metric, predicted.double(), past, true) for metric in self.metrics}
 
     def _figure(self, metric: Metric, predicted: Tensor, past: Tensor, true: Tensor) -> Tensor:
-        if metric == "mpjpe":
-            return mpjpe(predicted, true[:, :, self.nodes].double())
+        if metric == "angle_mae":
+            return self._angle_mae(predicted, true)
+        past, predicted, true = (part[..., : self.axes].double() for part in (past, predicted, true))
+        if metric == "mpjpe" and self.copies is not None:
+            return mpjpe(self._whole_body(predicted, past), true)
         if metric == "pck":
-            return pck(predicted, true[:, :, self.nodes].double(), past[:, -1, self.nodes].double())
+            return pck(predicted, true[:, :, self.nodes], past[:, -1, self.nodes])
+        return mpjpe(predicted, true[:, :, self.nodes])
+
+    def _whole_body(self, predicted: Tensor, past: Tensor) -> Tensor:
+        """All stored joints: those in use as predicted, their copies with them, the rest where they were."""
+        still = ZeroVelocity()(past, predicted.shape[1]).future
+        assert still is not None and self.copies is not None
+        body = still.clone()
+        body[:, :, self.nodes] = predicted
+        for joint, other in self.copies:
+            body[:, :, joint] = body[:, :, other]
+        return body
+
+    def _angle_mae(self, predicted: Tensor, true: Tensor) -> Tensor:
         assert self.mean is not None
         rows = self.mean.double().expand(true.shape).clone()
         rows[:, :, self.nodes] = predicted

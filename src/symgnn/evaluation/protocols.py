@@ -22,7 +22,7 @@ from symgnn.data.resampling import at_rows, clip_rows
 from symgnn.errors import InputError
 from symgnn.skeleton import Space
 
-Metric = Literal["angle_mae", "mpjpe", "pck"]
+Metric = Literal["angle_mae", "mpjpe", "mpjpe_in_use", "pck"]
 
 FRAME = 40.0
 """Milliseconds a frame counts as in every table (25 frames a second; CMU's recordings are really 120 Hz, so that there
@@ -30,6 +30,11 @@ the labels 80 ... 1000 ms stand for 33 ... 417 ms: the published labels are kept
 
 SHORT = (80, 160, 320, 400)
 LONG = (80, 160, 320, 400, 560, 1000)
+LATER = (80, 160, 320, 400, 560, 720, 880, 1000)
+"""Frames that papers on Human 3.6M in space report."""
+
+H36M_COPIES = ((16, 13), (20, 19), (23, 22), (24, 13), (28, 27), (31, 30))
+"""Stored joints of Human 3.6M that stand where another one does, whatever the pose."""
 
 SEED = 1234567890
 """Seed of the H3.6M and CMU benchmarks."""
@@ -90,6 +95,8 @@ class Protocol:
     milliseconds: tuple[int, ...]
     """Frames reported, by their distance from the current one."""
     metrics: tuple[Metric, ...]
+    """``mpjpe`` is over the joints in use, or over all that are stored where ``copies`` says so; ``mpjpe_in_use`` is then the
+    mean over those in use."""
     draw: "Benchmark | TestClips | WholeClips"
     """Which clips and where."""
     sampling: Sampling = "window"
@@ -100,6 +107,9 @@ class Protocol:
     """Persons of a recording that are judged together, at most."""
     frame: float = FRAME
     """Milliseconds from one frame to the next in the tables."""
+    copies: tuple[tuple[int, int], ...] | None = None
+    """Where ``mpjpe`` is over all stored joints: (joint, the one in use that is predicted in its place). Joints not in use and
+    not listed are predicted to stay."""
 
     @property
     def frames(self) -> dict[int, int]:
@@ -297,6 +307,22 @@ def _h36m(name: str, rounds: int, whose: str) -> Protocol:
     )
 
 
+def _h36m_3d(name: str, angles: Protocol) -> Protocol:
+    return replace(
+        angles,
+        name=name,
+        description=f"Human 3.6M, positions in mm, 25 frames ahead, the clips of {angles.name}; MPJPE over all 32 joints",
+        layout="h36m-3d",
+        space="xyz",
+        milliseconds=LATER,
+        metrics=("mpjpe", "mpjpe_in_use", "pck"),
+        copies=H36M_COPIES,
+    )
+
+
+_H36M_8 = _h36m("h36m-8", 4, "the paper's; Tables 5, 6 and 8")
+_H36M_256 = _h36m("h36m-256", 128, "later work's")
+
 _DEMO = Protocol(
     name="demo",
     description="Positions at 25 frames a second, such as the built-in motion: 3 windows of each test clip",
@@ -309,6 +335,13 @@ _DEMO = Protocol(
     milliseconds=LONG,
     metrics=("mpjpe", "pck"),
     draw=TestClips(per_clip=3, seed=0),
+)
+
+_IMAGE = replace(
+    _DEMO,
+    name="image",
+    description="Positions in an image at 25 frames a second, of any data: 3 windows of each test clip",
+    space="xyc",
 )
 
 _RECOGNITION = replace(
@@ -372,9 +405,12 @@ _PROTOCOLS = {
     for protocol in (
         _cmu("cmu-short", 10, SHORT, reach=60),
         _cmu("cmu-long", 25, LONG, reach=75),
-        _h36m("h36m-8", 4, "the paper's; Tables 5, 6 and 8"),
-        _h36m("h36m-256", 128, "later work's"),
+        _H36M_8,
+        _H36M_256,
+        _h36m_3d("h36m-3d-8", _H36M_8),
+        _h36m_3d("h36m-3d-256", _H36M_256),
         _DEMO,
+        _IMAGE,
         _RECOGNITION,
         _CLIPS,
         _EARLY,
@@ -401,9 +437,9 @@ def load_protocol(
 ) -> Protocol:
     """A protocol by name, fitted to a preset's window.
 
-    ``demo`` and the protocols of recognition take the numbers given. A benchmark's clips and targets are fixed: ``future``
-    only shortens the horizon (h36m-8 with 10 frames is the paper's short-term table; the clips stay those of the long one),
-    it must have the step, and a model that observes fewer frames sees the last of them.
+    ``demo``, ``image`` and the protocols of recognition take the numbers given. A benchmark's clips and targets are fixed:
+    ``future`` only shortens the horizon (h36m-8 with 10 frames is the paper's short-term table; the clips stay those of the
+    long one), it must have the step, and a model that observes fewer frames sees the last of them.
 
     Args:
         name: one of ``protocol_names()``.

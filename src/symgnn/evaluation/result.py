@@ -12,6 +12,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+UNITS = {"image": "shares of the image's width and height"}
+"""Units of positions whose name does not say what they are."""
+
 Figures = Mapping[str, Mapping[int, float]]
 """Metric, then milliseconds from the current frame, to the figure at that frame; NaN where there was nothing to judge."""
 
@@ -19,6 +22,7 @@ TITLES = {
     "angle_mae": "angle error (MAE), lower is better",
     "angle_mae_up_to": "angle error averaged up to the frame, lower is better; not the benchmark's figure",
     "mpjpe": "mean joint position error (MPJPE, {unit}), lower is better",
+    "mpjpe_in_use": "the same ({unit}) over the joints in use alone, without those that copy others or never move",
     "pck": "correct joints (PCK@0.05, %), higher is better",
 }
 
@@ -172,7 +176,10 @@ class Result:
         errors = self.errors
         assert errors is not None
         zero = None if self.zero_velocity is errors else self.zero_velocity
-        table = Table(title=TITLES[metric].format(unit=self.unit), caption=None if zero is None else "(zero-velocity)")
+        table = Table(
+            title=TITLES[metric].format(unit=UNITS.get(self.unit, self.unit)),
+            caption=None if zero is None else "(zero-velocity)",
+        )
         table.add_column("ms")
         times = list(errors.average[metric])
         for time in times:

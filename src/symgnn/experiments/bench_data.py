@@ -238,7 +238,7 @@ def measure_sampling(store: Path, kind: str, least: float) -> Sampling:
             opened.select(split="train"),
             observed=WINDOW.observed,
             future=WINDOW.future,
-            whole=kind == "whole clips",
+            sampling="whole" if kind == "whole clips" else "window",
         )
         generator = torch.Generator().manual_seed(0)
         windows.sample(64, generator)

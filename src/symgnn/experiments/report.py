@@ -152,6 +152,9 @@ def _forecast(result: Result) -> Forecast | None:
             action: (scaled(figures[metric]), scaled(zero.actions[action][metric]))
             for action, figures in result.errors.actions.items()
         },
+        in_use=(scaled(result.errors.average["mpjpe_in_use"]), scaled(zero.average["mpjpe_in_use"]))
+        if "mpjpe_in_use" in result.errors.average
+        else None,
     )
 
 

@@ -53,6 +53,8 @@ class Forecast:
     clips: int
     actions: Mapping[str, tuple[Errors, Errors]] = field(default_factory=dict)
     """By action: the model's errors and those of the frozen body."""
+    in_use: tuple[Errors, Errors] | None = None
+    """Both over the joints in use alone, where the figures above count the others too."""
 
     @property
     def labels(self) -> list[int]:
@@ -262,6 +264,10 @@ def _forecast(data: ReportData) -> str:
             by_action += [[plain(action), *_cells(model, found)], [f"{plain(action)}, frozen", *_cells(still, found)]]
         heads = [f"{escape(found.unit)} after ms", *map(str, found.labels)]
         details = _details("Each kind of movement by itself", _table(heads, by_action))
+    if found.in_use is not None:
+        both = [[name, *_cells(errors, found)] for name, errors in zip(_rows(found), found.in_use, strict=True)]
+        heads = [f"{escape(found.unit)} after ms", *map(str, found.labels)]
+        details += _details("Without the joints that copy others or never move", _table(heads, both))
     return (
         "<h2>Where will every joint be?</h2>"
         f"<p>The <b>prediction error</b> is {meaning}, in {found.clips} clips; smaller is better. To know whether a number is "

@@ -4,6 +4,8 @@
     H3.6M       S<subject>/<action>_<1|2>.txt              99 columns: root translation, then 32 triples
 
 The text is parsed by numpy's C reader; only when that fails is the file read again, slowly, for the place of the error.
+
+Human3.6M has a second form, ``h36m-3d``: the same files as places of joints, by forward kinematics.
 """
 
 import hashlib
@@ -15,12 +17,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64
+import torch
+from jaxtyping import Float32, Float64
 
 from symgnn.data.readers.text import LARGEST, shortened
 from symgnn.data.store import CHANNELS, Clip, ClipRecord
 from symgnn.errors import InputError
-from symgnn.skeleton import Layout, load_layout
+from symgnn.skeleton import Layout, Space, forward_kinematics, load_layout
 
 _logger = logging.getLogger("symgnn.data")
 
@@ -66,6 +69,8 @@ class Benchmark:
     """Files of the benchmark that are not there."""
     leaked: tuple[str, ...]
     """Training files that are byte for byte one of the test files; their split is ``leak``."""
+    space: Space = "expmap"
+    """What the clips are made: the files' exponential maps as they are, or (``xyz``) places of joints."""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -76,7 +81,8 @@ class Benchmark:
         """Read the files one after the other."""
         columns = CHANNELS * len(self.layout.stored("expmap"))
         for record, file in zip(self.records, self.files, strict=True):
-            yield Clip(record, read_table(file, columns).reshape(-1, columns // CHANNELS, CHANNELS))
+            rows = read_table(file, columns).reshape(-1, columns // CHANNELS, CHANNELS)
+            yield Clip(record, rows if self.space == "expmap" else places(rows, self.layout))
 
 
 def read_cmu(folder: str | Path) -> Benchmark:
@@ -118,6 +124,37 @@ def read_h36m(folder: str | Path) -> Benchmark:
         label = H36M_ACTIONS.index(action)
         records.append(ClipRecord(label=label, recording=name, subject=subject, source=source, split=split))
     return _benchmark("h36m", folder, H36M_FPS, H36M_ACTIONS, records, expected, "S<subject>/<action>_<1|2>.txt")
+
+
+def read_h36m_3d(folder: str | Path) -> Benchmark:
+    """The Human 3.6M benchmark in space: its files as places of the 32 joints, in millimetres, see ``places``.
+
+    Raises:
+        InputError: as for ``read_h36m``.
+    """
+    return replace(read_h36m(folder), name="h36m-3d", layout=load_layout("h36m-3d"), space="xyz")
+
+
+def places(rows: Float64[np.ndarray, "time stored 3"], layout: Layout) -> Float32[np.ndarray, "time joint 3"]:
+    """Where the joints of a body are that stands at the origin and faces one way, as the 3D protocol has it.
+
+    The first two triples, translation and rotation of the root, are taken as zero; then forward kinematics in float64, some
+    frames at a time.
+
+    Args:
+        rows: exponential maps, the root's translation first.
+        layout: a body with offsets; its unit is that of the places.
+    """
+    found = np.empty((len(rows), len(layout.joints), 3), np.float32)
+    for first in range(0, len(rows), _BLOCK):
+        block = torch.tensor(rows[first : first + _BLOCK], dtype=torch.float64)
+        block[:, :2] = 0
+        found[first : first + _BLOCK] = forward_kinematics(block, layout).numpy()
+    return found
+
+
+_BLOCK = 1024
+"""Frames of which all rotation matrices are held at a time: some 10 MB."""
 
 
 def read_table(path: Path, columns: int) -> Float64[np.ndarray, "rows {columns}"]:
