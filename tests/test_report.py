@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from symgnn.errors import InputError
-from symgnn.skeleton import load_layout
+from symgnn.skeleton import Layout, load_layout
 from symgnn.viz import Chart, ClipView, Example, Forecast, Recognition, ReportData, body_of, clip_page, report_page, write_page
 from symgnn.viz.clip import player_data
 
@@ -188,6 +188,60 @@ def test_parts_without_data_are_left_out(data: ReportData):
     recognising = replace(data, forecast=None, examples=tuple(replace(example, predicted=None) for example in data.examples))
     words = report_page(recognising)
     assert "See for yourself" in words and "Where will every joint" not in words
+
+
+def test_whole_clips_have_their_own_times_and_a_row_for_each_class(data: ReportData):
+    """Recognition alone: no sentence of it is about a time before now or after it."""
+    assert data.recognition is not None
+    recognition = replace(data.recognition, intervals=((0.6, 0.98), (0.4, 0.9), None), top5=0.99)
+    recognition = replace(recognition, confusion=np.array([[9, 1, 0], [2, 7, 1], [0, 0, 0]]))
+    examples = [
+        replace(example, predicted=None, frame_ms=frame_ms)
+        for example, frame_ms in zip(data.examples, (100.0, 200.0), strict=True)
+    ]
+    whole = replace(data, whole=True, forecast=None, moments={}, recognition=recognition, examples=examples, charts=())
+    html = report_page(whole)
+    check_self_contained(html)
+    words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+    assert "From a whole clip, be it short or long, shown in 10 poses, the model answers: What is this person doing?" in words
+    assert "walk 10 9 90.0 % 60.0 % to 98.0 % 11 81.8 % jump high (1)" in words
+    assert "jump high 10 7 70.0 % 40.0 % to 90.0 % 8 87.5 % walk (2)" in words
+    assert "sit 0 0 – – 1 0.0 % –" in words and "99.0 % with the right class among the five most probable" in words
+    assert ">0.9 s</text>" in html and ">1.8 s</text>" in html, "nine steps of each clip's own length"
+    for untrue in (" ago", "From the last", "dashed body", "being now", "time ahead", "last observed"):
+        assert untrue not in words
+    windows = report_page(replace(whole, whole=False))
+    assert "From the last 0.4 seconds" in windows and "time before now" in windows and "0.9 s ago" in windows
+
+
+def test_links_are_drawn_where_no_frame_shows_every_joint(data: ReportData):
+    """On the mean of positions; and where that is not known either, an image has no place for them."""
+    hidden = [replace(example, observed=example.observed.copy()) for example in data.examples]
+    for example in hidden:
+        example.observed[:, 3] = np.nan
+    mean = np.random.default_rng(4).normal(size=(38, 3)).astype(np.float32)
+    assert "Which joints the model links" in report_page(replace(data, layout=no_offsets(), examples=hidden, stored_mean=mean))
+    assert "Which joints the model links" not in report_page(replace(data, layout=no_offsets(), examples=hidden))
+
+
+def no_offsets() -> Layout:
+    return replace(load_layout("cmu"), offsets=None)
+
+
+def test_an_image_is_drawn_as_it_was_taken(data: ReportData):
+    """Recognition of image positions: left of the picture is left of the image."""
+    layout = load_layout("coco17")
+    pose = np.random.default_rng(0).uniform(0, 100, (17, 3)).astype(np.float32)
+    ten = np.repeat(pose[None], 10, axis=0)
+    example = replace(data.examples[0], observed=ten, true=ten[:0], predicted=None)
+    html = report_page(replace(data, layout=layout, space="xyc", examples=(example,), forecast=None, actional={}))
+    assert "Only points of the image, not the picture itself" in html
+    heads = re.search(r'<path class="seen bones" d="M([\d.]+) ([\d.]+)L([\d.]+) ([\d.]+)', html)
+    assert heads is not None
+    x, y, u, v = map(float, heads.groups())
+    parent, child = body_of(layout, "xyc").bones[0]
+    scale = (u - x) / (pose[child, 0] - pose[parent, 0])
+    assert scale > 0 and v - y == pytest.approx(scale * (pose[child, 1] - pose[parent, 1]), abs=0.3)
 
 
 def test_milliseconds_that_are_not_the_clocks_are_explained(data: ReportData):

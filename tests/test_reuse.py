@@ -1,17 +1,21 @@
 """Fine-tuning: what is reused answers as before, what is new is as it was, and both are said."""
 
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binomtest
 
 import symgnn
 from symgnn.cli import main
 from symgnn.config import Preset, load_preset
 from symgnn.data import ClipRecord, Store, write_store
 from symgnn.models.checkpoint import Card, TrainedModel, build, load
+from symgnn.runtime import prediction_page, write_predictions
 from symgnn.skeleton import Layout, load_layout
 from symgnn.training.own import fitted
 from symgnn.training.reuse import reuse
@@ -149,8 +153,7 @@ def test_two_commands_and_fine_tuning(store: Store, tmp_path: Path, capsys: pyte
     assert "whole clips in 32 + 4 frames" in capsys.readouterr().err
     model = load(tmp_path / "one" / "last.ckpt")
     assert model.class_names == ("run", "hop") and model.preset.protocol == "clips" and model.layout.name == "kinect20"
-    judged = ["evaluate", str(tmp_path / "one"), "--data", str(store.path), "--html", str(tmp_path / "report.html")]
-    assert main(judged) == 2 and "--html" in capsys.readouterr().err and not (tmp_path / "report.html").exists()
+    report_of_whole_clips(store, tmp_path)
     clips = [(clip, store.clip_frames(index)) for index, clip in enumerate(store.clips)]
     other = write_store(tmp_path / "other", clips, layout=store.layout, space="xyz", fps=30.0, class_names=("crawl", "run"))
     again = [
@@ -168,6 +171,68 @@ def test_two_commands_and_fine_tuning(store: Store, tmp_path: Path, capsys: pyte
     said = capsys.readouterr().err
     assert "reused:" in said and "reused but for the classes:" in said
     assert load(tmp_path / "two" / "last.ckpt").class_names == ("crawl", "run")
+
+
+def report_of_whole_clips(store: Store, tmp_path: Path) -> None:
+    """The page has the figures of the JSON file, intervals as another library has them, and the clips' own times."""
+    assert main(["data", "split", str(store.path), "--by", "random", "--holdout", "0.5"]) == 0
+    html, figures = tmp_path / "report.html", tmp_path / "figures.json"
+    judged = ["evaluate", str(tmp_path / "one"), "--data", str(store.path), "--html", str(html), "--json", str(figures)]
+    assert main(judged) == 0
+    page, found = html.read_text(), json.loads(figures.read_text())
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", re.sub(r"<(style|script).*?</\1>", "", page, flags=re.DOTALL)))
+    confusion = np.array(found["confusion"])
+    assert confusion.sum() == 6 == found["recognised_clips"]
+
+    def share(part: int, whole: int) -> str:
+        return f"{100 * part / whole:.1f} %"
+
+    def between(part: int, whole: int) -> str:
+        low, high = binomtest(part, whole).proportion_ci(method="wilson")
+        return f"{100 * low:.1f} % to {100 * high:.1f} %"
+
+    right = int(confusion.trace())
+    assert f"{right} of 6 test clips correctly" in text and share(right, 6) in text
+    assert f"accuracy is between {between(right, 6).replace('to', 'and')}" in text
+    for row, name in enumerate(("run", "hop")):
+        clips, hits, answered = (int(n) for n in (confusion[row].sum(), confusion[row, row], confusion[:, row].sum()))
+        other = ("hop", "run")[row]
+        wrong = f"{other} ({clips - hits})" if clips > hits else "–"
+        trusted = share(hits, answered) if answered else "–"
+        line = f"{name} {clips} {hits} {share(hits, clips)} {between(hits, clips)} {answered} {trusted} {wrong}"
+        assert clips == 0 or line in text
+    test = [clip for clip in Store.open(store.path).clips if clip.split == "test"]
+    assert sum(f"{clip.recording} The model calls it" in text for clip in test) == 2, "the first clip of each class is drawn"
+    first = next(clip for clip in test if f"{clip.recording} The model calls it" in text)
+    assert f">{(first.length - 1) / 30:.1f} s</text>" in page, "the last pose at the clip's end, 30 frames a second"
+    for untrue in (" ago", "From the last", "dashed body", "being now", "time ahead", "last observed"):
+        assert untrue not in text
+
+
+@pytest.mark.parametrize("prediction", [True, False])
+def test_a_page_of_whole_clips(prediction: bool, tmp_path: Path):
+    """Times are those of each clip, whatever the model answers."""
+    old = preset()
+    chosen = replace(old, data=replace(old.data, sampling="whole"), model=replace(old.model, prediction=prediction))
+    card = replace(trained().card, preset=chosen)
+    model = TrainedModel(build(chosen, load_layout("kinect20"), len(CLASSES)), card).eval()
+    clips = [torch.randn(frames, 20, 3, generator=torch.Generator().manual_seed(frames)).numpy() for frames in (29, 15)]
+    answers = symgnn.predict(model, clips, horizon=2)
+    page = prediction_page(answers, ["long", "short"], model)
+    shown = [json.loads(data) for data in re.findall(r'<script type="application/json">(.*?)</script>', page)]
+    # 28 and 14 steps at 25 a second, in 7 steps of the window.
+    assert [(clip["whole"], clip["frame_ms"], clip["observed"]) for clip in shown] == [(True, 160.0, 8), (True, 80.0, 8)]
+    assert "looked at all of it, from its first frame to its last, in 8 poses" in page
+    assert ("After the end of the clip the orange body" in page) == ("right after the clip" in page) == prediction
+    assert "last stretch" not in page and "<b>now</b>" not in page
+    write_predictions(tmp_path / "out.json", answers, ["long", "short"], model)
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["frames_a_second"] is None and found["milliseconds"] is None
+    times = [[160.0, 320.0], [80.0, 160.0]] if prediction else [[], []]
+    assert [clip["milliseconds"] for clip in found["clips"]] == times
+    write_predictions(tmp_path / "out.npz", answers, ["long", "short"], model)
+    with np.load(tmp_path / "out.npz") as arrays:
+        assert arrays["milliseconds"].tolist() == times
 
 
 def test_predicting_whole_clips():

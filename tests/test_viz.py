@@ -4,7 +4,6 @@ import io
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -139,11 +138,11 @@ def test_rotations_are_placed_by_hand_computed_kinematics():
     assert np.array_equal(motion, before, equal_nan=True) and (mean[:2] == 7.0).all()
 
 
-def test_positions_are_themselves_and_other_spaces_are_refused():
+def test_positions_are_themselves_and_those_of_an_image_flat():
     motion = np.random.default_rng(0).normal(size=(4, 5, 3)).astype(np.float32)
     assert np.array_equal(positions(motion, stick(), "xyz"), motion)
-    with pytest.raises(InputError, match="xyc"):
-        positions(motion, stick(), "xyc")
+    image = positions(motion, stick(), "xyc")
+    assert np.array_equal(image[..., :2], motion[..., :2]) and (image[..., 2] == 0).all()
     with pytest.raises(InputError, match="no offsets"):
         positions(motion, stick(), "expmap", np.zeros((6, 3), np.float32))
 
@@ -292,7 +291,7 @@ def test_the_view_is_taken_from_a_pose_that_is_seen():
 # --- animations ---------------------------------------------------------------------------------------------------------
 
 
-def pictures_of(content: bytes) -> tuple[np.ndarray, list[int], dict[Any, Any]]:
+def pictures_of(content: bytes) -> tuple[np.ndarray, list[int], dict]:
     """Darkness (0 is paper) of each pixel, milliseconds of each picture, and what else the file says."""
     with Image.open(io.BytesIO(content)) as file:
         pictures, times = [], []

@@ -176,11 +176,6 @@ def evaluate(
             ratio=window.ratio if ratio is None and name == "early" else ratio,
             persons=window.persons,
         )
-        if html is not None and rules.sampling == "whole":
-            raise InputError(
-                f"--html: the report tells times, which whole clips (protocol {rules.name}) lose; expected a protocol of "
-                "windows: leave --html out, or look at single clips with symgnn predict --html"
-            )
         from symgnn.experiments.report import answers
 
         store = open_data(data, kind=recognise(data, trained.layout.name))

@@ -7,8 +7,7 @@ from jaxtyping import Float32
 
 from symgnn.data import Store, stored_mean
 from symgnn.files import write_whole
-from symgnn.skeleton import Layout
-from symgnn.viz import ClipView, View, animate, body_of, clip_page, observed_panels, positions, several, write_page
+from symgnn.viz import ClipView, animate, body_of, clip_page, observed_panels, positions, several, write_page
 from symgnn.viz.svg import beside
 
 
@@ -37,31 +36,28 @@ def draw_clip(store: Store, index: int, path: Path, poses: int = 6) -> tuple[str
     notes = [] if len(persons) == 1 else [f"{len(persons)} persons"]
     if len({store.clips[person].length for person in persons}) > 1:
         notes.append("their clips differ in length: each is drawn from its own first frame")
-    body = several(body_of(store.layout, "xyz" if store.space == "xyc" else store.space), len(persons))
+    body = several(body_of(store.layout, store.space), len(persons))
     places = _together([_places(store, person) for person in persons])
-    view, frame_ms = _camera(store.layout) if store.space == "xyc" else None, 1000 / store.fps
+    frame_ms = 1000 / store.fps
     suffix = path.suffix.lower()
     if suffix == ".svg":
-        panels = observed_panels(body, places, frame_ms, count=poses, view=view, whole=True)
+        panels = observed_panels(body, places, frame_ms, count=poses, whole=True)
         write_whole(path, beside(panels, f"{poses} poses of {record.recording}").standalone().encode())
     elif suffix == ".gif":
-        content, shown_ms = animate(body, places, frame_ms, view)
+        content, shown_ms = animate(body, places, frame_ms)
         write_whole(path, content)
         if shown_ms > 1.5 * frame_ms:
             notes.append(f"one in {round(shown_ms / frame_ms)} frames is shown; the .html has all")
     else:
         label = "no class" if record.label < 0 else store.class_names[record.label]
         name = f"{record.recording}: {label}"
-        one = ClipView(name=name, observed=places, predicted=None, frame_ms=frame_ms, whole=True, view=view)
+        one = ClipView(name=name, observed=places, predicted=None, frame_ms=frame_ms, whole=True)
         write_page(path, clip_page(body, [one], title=record.recording))
     return tuple(notes)
 
 
 def _places(store: Store, index: int) -> Float32[np.ndarray, "time point 3"]:
     motion = np.array(store.clip_frames(index)[:, list(store.layout.columns(store.space))])
-    if store.space == "xyc":  # an image has no depth: the body is drawn flat
-        motion[..., 2] = np.where(np.isnan(motion[..., 2]), np.nan, 0.0)
-        return motion
     return positions(motion, store.layout, store.space, stored_mean(store, (index,)).numpy())
 
 
@@ -71,9 +67,3 @@ def _together(persons: list[np.ndarray]) -> Float32[np.ndarray, "time point 3"]:
     return np.concatenate(
         [np.pad(one, ((0, longest - len(one)), (0, 0), (0, 0)), constant_values=np.nan) for one in persons], axis=1
     )
-
-
-def _camera(layout: Layout) -> View:
-    """An image as it was taken: from the camera, whichever way the person faces."""
-    up = -1.0 if layout.up == "-y" else 1.0
-    return View(right=(1.0, 0.0, 0.0), up=(0.0, up, 0.0), towards=(0.0, 0.0, up))

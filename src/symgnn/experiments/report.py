@@ -13,6 +13,8 @@ from torch import Tensor
 
 from symgnn.data import Store
 from symgnn.evaluation import Protocol, Result, Window
+from symgnn.evaluation.metrics import wilson_interval
+from symgnn.evaluation.result import Recognition
 from symgnn.models.checkpoint import TrainedModel
 from symgnn.types import Output
 from symgnn.viz import (
@@ -97,10 +99,11 @@ def report_data(
         layout=model.layout,
         space=store.space,
         class_names=model.class_names,
-        frame_ms=1000 * protocol.step / store.fps,
+        frame_ms=1000 / store.fps * (1 if protocol.whole else protocol.step),
+        whole=protocol.whole,
         observed=model.preset.data.observed,
         moments={time: frame + 1 for time, frame in protocol.frames.items()},
-        recognition=None if found is None else Answers(found.confusion, found.interval),
+        recognition=None if found is None else Answers(found.confusion, found.interval, _intervals(found), found.top5),
         forecast=_forecast(result),
         examples=_examples(model, protocol, store, windows, answered),
         actional=_actional(windows, answered),
@@ -128,6 +131,12 @@ def picture(data: ReportData, moments: tuple[int, ...] = (160, 400, 1000)) -> Pi
     ]
     alt = f"{example.name}: observed poses (grey), then the predicted ones (orange, dashed) over the true ones (blue)"
     return beside(panels, alt)
+
+
+def _intervals(found: Recognition) -> list[tuple[float, float] | None]:
+    """Of each class, how sure its share of right answers is."""
+    clips, hits = found.confusion.sum(axis=1).tolist(), found.confusion.diagonal().tolist()
+    return [wilson_interval(right, all_) if all_ else None for right, all_ in zip(hits, clips, strict=True)]
 
 
 def _forecast(result: Result) -> Forecast | None:
@@ -170,12 +179,12 @@ def _examples(
     futures = torch.cat(answered.futures) if answered.futures and protocol.future else None
     examples = []
     for row in rows:
-        window = windows[row]
+        window, clip = windows[row], store.clips[windows[row].clip]
         frames = protocol.cut(store, [window])[0][:, nodes]
         observed = frames[protocol.observed - model.preset.data.observed : protocol.observed]
         examples.append(
             Example(
-                name=f"{store.clips[window.clip].recording}, from frame {window.start * protocol.step}",
+                name=clip.recording if protocol.whole else f"{clip.recording}, from frame {window.start * protocol.step}",
                 observed=observed,
                 true=frames[protocol.observed :],
                 predicted=None if futures is None else futures[row].numpy(),
@@ -183,6 +192,7 @@ def _examples(
                 probabilities={}
                 if probabilities is None
                 else dict(zip(model.class_names, probabilities[row].tolist(), strict=True)),
+                frame_ms=1000 * (clip.length - 1) / store.fps / max(protocol.observed - 1, 1) if protocol.whole else None,
             )
         )
     return tuple(examples)

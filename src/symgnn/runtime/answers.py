@@ -22,7 +22,8 @@ def write_predictions(path: str | Path, predictions: Sequence[Prediction], names
     JSON: what the model is, its joints, the time of each future pose, and for each clip its label, probabilities, padding and
     future, indexed [frame][joint][channel]. Arrays: ``clips``, ``classes``, ``joints``, ``milliseconds``, ``padded`` (clips),
     ``labels`` (clips), ``probabilities`` (clips, classes), ``future`` (clips, frames, joints, channels); what the model does
-    not answer is left out.
+    not answer is left out. Of a model that looks at whole clips each clip has times of its own: in JSON they stand with the
+    clip, and ``milliseconds`` is (clips, frames).
 
     Raises:
         InputError: another suffix, or the file cannot be written.
@@ -51,16 +52,17 @@ def predictions_to_dict(predictions: Sequence[Prediction], names: Sequence[str],
             "step": model.card.step,
             "symgnn": model.card.package_version,
         },
-        "frames_a_second": model.fps / model.preset.data.step,
+        "frames_a_second": None if _whole(model) else model.fps / model.preset.data.step,
         "observed_frames": model.preset.data.observed,
         "joints": list(model.layout.node_names),
-        "milliseconds": _times(predictions),
+        "milliseconds": None if _whole(model) else _times(predictions[:1]),
         "clips": [
             {
                 "clip": name,
                 "label": prediction.label,
                 "probabilities": prediction.probabilities,
                 "padded": prediction.padded,
+                **({"milliseconds": _times([prediction])} if _whole(model) else {}),
                 "future": None if prediction.future is None else _shortest(prediction.future),
             }
             for name, prediction in zip(names, predictions, strict=True)
@@ -87,17 +89,23 @@ def prediction_page(predictions: Sequence[Prediction], names: Sequence[str], mod
             name=name,
             observed=places(prediction.observed[prediction.padded :]),
             predicted=None if prediction.future is None else places(prediction.future),
-            frame_ms=prediction.milliseconds[0] if prediction.milliseconds else 1000 * model.preset.data.step / model.fps,
+            frame_ms=prediction.frame_ms,
             padded=prediction.padded,
             probabilities=prediction.probabilities,
+            whole=_whole(model),
         )
         for name, prediction in zip(names, predictions, strict=True)
     ]
     return clip_page(body_of(layout, space), views)
 
 
+def _whole(model: TrainedModel) -> bool:
+    """Whether it looks at all of a clip, so that its times depend on how long a clip is."""
+    return model.preset.data.sampling == "whole"
+
+
 def _times(predictions: Sequence[Prediction]) -> list[float]:
-    return [round(time, 3) for time in predictions[0].milliseconds] if predictions else []
+    return [round(time, 3) for prediction in predictions for time in prediction.milliseconds]
 
 
 def _arrays(predictions: Sequence[Prediction], names: Sequence[str], model: TrainedModel) -> dict[str, np.ndarray]:
@@ -105,7 +113,9 @@ def _arrays(predictions: Sequence[Prediction], names: Sequence[str], model: Trai
         "clips": np.array(list(names), dtype=np.str_),
         "classes": np.array(model.class_names, dtype=np.str_),
         "joints": np.array(model.layout.node_names, dtype=np.str_),
-        "milliseconds": np.array(_times(predictions)),
+        "milliseconds": np.array([_times([prediction]) for prediction in predictions])
+        if _whole(model)
+        else np.array(_times(predictions[:1])),
         "padded": np.array([prediction.padded for prediction in predictions]),
     }
     if all(prediction.label is not None for prediction in predictions):

@@ -31,6 +31,8 @@ class Prediction:
     """Time of each future pose, counted from the clip's last frame."""
     observed: Float32[np.ndarray, "observed joint channel"]
     """The window the model saw, padding included; NaN where a joint is missing."""
+    frame_ms: float
+    """Milliseconds from a frame of the window to the next; of a whole clip they depend on how long it is."""
     padded: int
     """Frames at its start that repeat the clip's first one."""
 
@@ -99,6 +101,7 @@ def predict(
             future=future,
             milliseconds=() if future is None else tuple(spacing * (frame + 1) for frame in range(horizon)),
             observed=window,
+            frame_ms=spacing,
             padded=padded,
         )
         for (scores, future), (window, padded), spacing in zip(answers, found, spacings, strict=True)

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from symgnn.errors import InputError
 from symgnn.skeleton import Layout, Space, forward_kinematics
 
 Array = np.ndarray
@@ -35,6 +34,8 @@ class Body:
     """Points between which each head is drawn; none where no joint is called head."""
     up: str
     """Direction away from the ground ("y", "-y", ...)."""
+    flat: bool = False
+    """Whether places are those of an image, which is seen from the camera alone."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def body_of(layout: Layout, space: Space) -> Body:
         nodes=tuple(nodes),
         heads=(tuple(heads),) if heads else (),
         up=layout.up,
+        flat=space == "xyc",
     )
 
 
@@ -84,6 +86,7 @@ def several(body: Body, count: int) -> Body:
         nodes=tuple(node + shift for shift in shifts for node in body.nodes),
         heads=tuple(tuple(point + shift for point in head) for shift in shifts for head in body.heads),
         up=body.up,
+        flat=body.flat,
     )
 
 
@@ -95,8 +98,8 @@ def positions(
 ) -> Float[Array, "*batch point 3"]:
     """Places of a body's points, in the order of [body_of][symgnn.viz.body_of].
 
-    Positions are themselves. Exponential maps go through forward kinematics with the root upright at the origin: the
-    benchmarks neither predict nor judge where the body stands and which way it faces.
+    Positions are themselves, those in an image lie in a plane. Exponential maps go through forward kinematics with the root
+    upright at the origin: the benchmarks neither predict nor judge where the body stands and which way it faces.
 
     Args:
         motion: poses of the joints in use, in the units of the data; NaN where missing.
@@ -105,12 +108,14 @@ def positions(
         stored_mean: with exponential maps, the mean of every stored triple; joints that are missing or not in use take it.
 
     Raises:
-        InputError: the layout cannot be placed (no offsets), or the space has no depth.
+        InputError: the layout cannot be placed (no offsets).
     """
     if space == "xyz":
         return np.asarray(motion, np.float32)
-    if space != "expmap":
-        raise InputError(f"space {space} has no three-dimensional places to draw; expected xyz or expmap")
+    if space == "xyc":
+        flat = np.array(motion, np.float32)
+        flat[..., 2] = 0.0
+        return flat
     if stored_mean is None:
         raise ValueError("exponential maps are drawn with the mean of the joints that are not in use: pass stored_mean")
     rows = np.broadcast_to(stored_mean, (*motion.shape[:-2], *stored_mean.shape)).astype(np.float32)
@@ -133,7 +138,7 @@ def view_of(body: Body, pose: Float[Array, "point 3"], azimuth: float = 35.0, el
     """The view of a body from a given side of its own front.
 
     The front is found from the left and right joints nearest to the trunk: with l from right to left along the ground and
-    u upwards, the body faces l × u.
+    u upwards, the body faces l × u. An image stays as the camera saw it, whichever way the person faces.
 
     Args:
         body: what is drawn.
@@ -142,6 +147,8 @@ def view_of(body: Body, pose: Float[Array, "point 3"], azimuth: float = 35.0, el
         elevation: degrees above the horizon; above 0 a body that walks away rises in the picture.
     """
     up = _axis(body.up)
+    if body.flat:
+        return View((1.0, 0.0, 0.0), _triple(up), _triple(np.cross([1.0, 0.0, 0.0], up)))
     left = _leftwards(body, pose, up)
     front = np.cross(left, up)
     turn, rise = np.radians(azimuth), np.radians(elevation)

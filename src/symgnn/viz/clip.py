@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from symgnn.viz.body import Array, Body, View, clearest, view_of
+from symgnn.viz.body import Array, Body, clearest, view_of
 from symgnn.viz.page import HERE, page, percent, plain, probability_bars
 
 
@@ -30,8 +30,6 @@ class ClipView:
     """By class; empty where the model does not recognise."""
     whole: bool = False
     """Whether what was seen is the whole clip, whose time counts from its first frame, and not the stretch before now."""
-    view: View | None = None
-    """Where from; by default the front of the clearest pose, turned."""
 
 
 RESOLUTION = 1000
@@ -40,15 +38,14 @@ RESOLUTION = 1000
 
 def clip_page(body: Body, clips: Sequence[ClipView], title: str = "What the model answers") -> str:
     """A page of clips: class probabilities and an animation each; play, pause, scrub, turn, by hand or keyboard."""
+    whole = any(clip.whole for clip in clips)
     seconds = clips[0].observed.shape[0] * clips[0].frame_ms / 1000 if clips else 0.0
     ahead = len(clips[0].predicted) * clips[0].frame_ms / 1000 if clips and clips[0].predicted is not None else 0.0
     asked = any(clip.probabilities or clip.predicted is not None for clip in clips)
     intro = f"<h1>{escape(title)}</h1>" + (
-        f'<p class="lead">For each clip the model looked at the last stretch of motion ({seconds:.2g} s in the first clip) '
-        f"{_purpose(clips, ahead)}</p>"
-        "<p>In each animation the grey body with whole lines is what was observed. From <b>now</b> on the orange body with "
-        "dashed lines is what the model expects, and the faint grey one the last pose it saw. Limbs on the body's right are "
-        "drawn fainter. "
+        f'<p class="lead">For each clip the model looked at {_looked_at(clips[0], seconds)} {_purpose(clips, ahead)}</p>'
+        f"<p>In each animation the grey body with whole lines is what was observed{_coming(clips, whole)}. Limbs on the body's "
+        "right are drawn fainter. "
         if asked
         else "<p>Limbs on the body's right are drawn fainter. "
     )
@@ -67,7 +64,7 @@ def player_data(body: Body, clip: ClipView) -> dict[str, Any]:
     The middle of all frames is at 0 across, the lowest point at height 0. A missing point is null.
     """
     frames = clip.observed if clip.predicted is None else np.concatenate([clip.observed, clip.predicted])
-    view = clip.view or view_of(body, clearest(clip.observed))
+    view = view_of(body, clearest(clip.observed))
     turned = frames.astype(np.float64) @ np.array([view.right, view.up, view.towards]).T
     present = np.asarray(np.isfinite(turned).all(axis=2))
     seen = turned[present] if present.any() else np.zeros((1, 3))
@@ -94,12 +91,26 @@ def player_data(body: Body, clip: ClipView) -> dict[str, Any]:
     }
 
 
+def _looked_at(clip: ClipView, seconds: float) -> str:
+    if clip.whole:
+        return f"all of it, from its first frame to its last, in {len(clip.observed)} poses"
+    return f"the last stretch of motion ({seconds:.2g} s in the first clip)"
+
+
+def _coming(clips: Sequence[ClipView], whole: bool) -> str:
+    if all(clip.predicted is None for clip in clips):
+        return ""
+    since = "After the end of the clip" if whole else "From <b>now</b> on"
+    return f". {since} the orange body with dashed lines is what the model expects, and the faint grey one the last pose it saw"
+
+
 def _purpose(clips: Sequence[ClipView], ahead: float) -> str:
     questions = []
     if clips and clips[0].probabilities:
         questions.append("What is this person doing?")
     if ahead:
-        questions.append(f"Where will every joint be in the next {ahead:.2g} s?")
+        when = "right after the clip" if clips[0].whole else f"in the next {ahead:.2g} s"
+        questions.append(f"Where will every joint be {when}?")
     return f"to answer {'two questions' if len(questions) == 2 else 'one question'}. {' '.join(questions)}"
 
 

@@ -26,6 +26,10 @@ class Recognition:
     """Clips of the class of the row that were answered with the class of the column."""
     interval: tuple[float, float] | None = None
     """Confidence interval of the accuracy, 95 %."""
+    intervals: Sequence[tuple[float, float] | None] = ()
+    """The same of each class, None for one without clips."""
+    top5: float | None = None
+    """Fraction of the clips whose class was among the best five; None with five classes or fewer."""
 
     @property
     def clips(self) -> int:
@@ -73,6 +77,8 @@ class Example:
     label: str | None = None
     """What the person really does."""
     probabilities: Mapping[str, float] = field(default_factory=dict)
+    frame_ms: float | None = None
+    """Milliseconds from a frame to the next, where they are the clip's own (whole clips)."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ class ReportData:
     space: Space
     class_names: tuple[str, ...]
     frame_ms: float
-    """Milliseconds from a frame the model sees to the next."""
+    """Milliseconds from a frame the model sees to the next (of whole clips: of the recordings)."""
     observed: int
     """Frames the model sees."""
     moments: Mapping[int, int]
@@ -99,7 +105,9 @@ class ReportData:
     charts: Sequence[Chart] = ()
     """Training curves."""
     stored_mean: Float[Array, "stored channel"] | None = None
-    """With exponential maps: mean of every stored triple, for the joints that are not in use."""
+    """Mean of every stored triple: with exponential maps for the joints that are not in use, and a pose to draw links on."""
+    whole: bool = False
+    """Whether the model sees whole clips of any length, each in ``observed`` frames."""
     notes: Sequence[str] = ()
     """Plain sentences at the top: what the data is, what not to conclude."""
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -129,6 +137,9 @@ def report_page(data: ReportData) -> str:
 
 def _opening(data: ReportData) -> str:
     rate, seconds = 1000 / data.frame_ms, data.observed * data.frame_ms / 1000
+    given = f"From the last {seconds:.2g} seconds"
+    if data.whole:
+        given = f"From a whole clip, be it short or long, shown in {data.observed} poses,"
     questions = []
     if data.recognition is not None:
         questions.append("<b>What is this person doing?</b>")
@@ -144,7 +155,7 @@ def _opening(data: ReportData) -> str:
     return (
         f"<h1>{escape(data.title)}</h1>"
         f'<p class="lead">A moving person is recorded as {data.layout.num_nodes} points of the body, its <b>joints</b>, '
-        f"{rate:.3g} times a second. From the last {seconds:.2g} seconds the model answers: {' '.join(questions)}</p>{both}"
+        f"{rate:.3g} times a second. {given} the model answers: {' '.join(questions)}</p>{both}"
         "<p>Everything below was measured on recordings that were kept apart and never used for training.</p>"
         f"{notes}{_tiles(data)}"
     )
@@ -167,6 +178,8 @@ def _tiles(data: ReportData) -> str:
     if (found := data.recognition) is not None:
         chance = percent(1 / len(data.class_names))
         tiles.append((percent(found.accuracy), f"of {found.clips} test clips named correctly (guessing: {chance})"))
+        if found.top5 is not None:
+            tiles.append((percent(found.top5), "with the right class among the five most probable"))
     if (forecast := data.forecast) is not None:
         tiles += [
             (_amount(forecast.model[label], forecast), f"prediction error after {label} ms; {_compared(forecast, label)}")
@@ -180,15 +193,19 @@ def _seen(data: ReportData, body: Body) -> str:
         return ""
     example = data.examples[0]
     what = f" (here: {plain(example.label)})" if example.label else ""
-    panels = observed_panels(body, _places(data, example.observed), data.frame_ms)
+    panels = _observed(data, body, example, 5)
+    points = "points of the image, not the picture itself" if body.flat else "points in space, no picture"
+    row = f"{data.observed} poses in a row, the last one being <b>now</b>"
+    if data.whole:
+        row = f"{data.observed} poses, evenly from the first frame of a clip to its last, and not how long it took"
     return (
         "<h2>What the model sees</h2>"
-        f"<p>Only points in space, no picture: {data.observed} poses in a row, the last one being <b>now</b>{what}. "
-        "The lines between the joints are drawn for our eyes.</p>"
+        f"<p>Only {points}: {row}{what}. The lines between the joints are drawn for our eyes.</p>"
         + _figure(
             _row(panels),
-            f"{len(panels)} of the {data.observed} observed poses of “{escape(example.name)}”. Limbs on the body's right side "
-            f"are fainter.{_upright(data)}",
+            f"{len(panels)} of the {data.observed} observed poses of “{escape(example.name)}”"
+            f"{', with the time in the clip' if data.whole else ''}. Limbs on the body's right side are fainter."
+            f"{_upright(data)}",
         )
     )
 
@@ -215,7 +232,30 @@ def _recognition(data: ReportData) -> str:
             "the diagonal are right answers, orange cells are mix-ups; the stronger the colour, the larger their share of the "
             f"row. {_mix_up(found.confusion, data.class_names)}",
         )
+        + _classes(found, data.class_names)
     )
+
+
+def _classes(found: Recognition, class_names: Sequence[str]) -> str:
+    """A row a class: how many of its clips were named, how sure that is, and how far its name can be trusted."""
+    if not found.intervals:
+        return ""
+    rows = []
+    for true, (name, interval) in enumerate(zip(class_names, found.intervals, strict=True)):
+        clips, answers, right = (int(found.confusion[part].sum()) for part in (true, (slice(None), true), (true, true)))
+        wrong = found.confusion[true].copy()
+        wrong[true] = 0
+        other = f"{plain(class_names[int(wrong.argmax())])} ({int(wrong.max())})" if wrong.any() else "–"
+        named = ["–", "–"] if interval is None else [percent(right / clips), " to ".join(map(percent, interval))]
+        trusted = percent(right / answers) if answers else "–"
+        rows.append([plain(name), f"{clips}", f"{right}", *named, f"{answers}", trusted, other])
+    heads = ["class", "clips", "right", "of its clips", "95 % between", "answered", "of these right", "mostly taken for"]
+    table = _table(heads, rows, "Each class by itself")
+    caption = (
+        "Of its clips: the share of the class's clips that got its name, and where that share would lie with more clips like "
+        "these. Of these right: how far the answer can be trusted when it is this class."
+    )
+    return _figure(table if len(class_names) <= 20 else _details("Each class by itself", table), caption)
 
 
 def confusion_table(confusion: Int[Array, "classes classes"], class_names: Sequence[str]) -> str:
@@ -287,14 +327,16 @@ def _examples(data: ReportData, body: Body) -> str:
     figures = [_example(data, body, example) for example in data.examples]
     if not any(figures):
         return ""
-    legend = ""
+    legend, about = "", ""
     if any(example.predicted is not None for example in data.examples):
+        about = (
+            " Times count from the last observed pose. The better a forecast, the more the dashed body lies on the blue one."
+        )
         words = {"truth": "what really happened", "guess": "what the model predicted", "frozen": "last observed pose"}
         legend = _legend(words.items(), "bones")
     return (
         "<h2>See for yourself</h2>"
-        "<p>Test clips, not chosen by how well they went. Times count from the last observed pose. The better a forecast, the "
-        f"more the dashed body lies on the blue one.{_upright(data)}</p>{legend}{''.join(figures)}"
+        f"<p>Test clips, not chosen by how well they went.{about}{_upright(data)}</p>{legend}{''.join(figures)}"
     )
 
 
@@ -309,13 +351,16 @@ def _example(data: ReportData, body: Body, example: Example) -> str:
         observed, true, predicted = (_places(data, part) for part in (example.observed, example.true, example.predicted))
         content += _row(prediction_panels(body, observed[-1], predicted, data.moments, true=true))
         captions.append("Bodies: true (blue), predicted (dashed orange) and last observed pose (thin grey), by time ahead.")
+    elif example.probabilities:
+        content += _row(_observed(data, body, example, 6))
+        captions.append(f"Bodies: what the model saw, by {'time in the clip' if data.whole else 'time before now'}.")
     return _figure(content, " ".join(captions)) if captions else ""
 
 
 def _links(data: ReportData, body: Body) -> str:
-    if not data.actional:
+    pose = _diagram(data, body) if data.actional else None
+    if pose is None:
         return ""
-    pose = _diagram(data, body)
     names = [plain(name) for name in data.layout.node_names]
     even = 1 / len(names)
     cards = []
@@ -406,20 +451,29 @@ def _places(data: ReportData, motion: Float[Array, "*batch joint channel"]) -> F
     return positions(motion, data.layout, data.space, data.stored_mean)
 
 
-def _diagram(data: ReportData, body: Body) -> Float[Array, "point 2"]:
-    """A pose that shows every joint, from the front: the rest pose, else the mean one, else one that was observed."""
+def _observed(data: ReportData, body: Body, example: Example, count: int) -> list[Picture]:
+    frame_ms = example.frame_ms or data.frame_ms
+    return observed_panels(body, _places(data, example.observed), frame_ms, count=count, whole=data.whole)
+
+
+def _diagram(data: ReportData, body: Body) -> Float[Array, "point 2"] | None:
+    """A pose that shows every joint, from the front: at rest, a mean one, or one that was observed; None if there is none."""
     candidates = []
     rest = rest_pose(data.layout, data.space)
     if rest is not None:
         candidates.append(rest)
-    if data.space == "expmap" and data.stored_mean is not None:
-        candidates.append(_places(data, data.stored_mean[list(data.layout.columns("expmap"))]))
+    mean = []
+    if data.stored_mean is not None and np.isfinite(data.stored_mean).all():
+        mean = [_places(data, data.stored_mean[list(data.layout.columns(data.space))])]
+    seen = []
     for example in data.examples:
         complete = example.observed[np.isfinite(example.observed).all(axis=(1, 2))]
-        candidates += list(_places(data, complete[-1:]))
+        seen += list(_places(data, complete[-1:]))
+    # The mean of positions is a pose of nobody, but there where no frame shows every joint.
+    candidates += [*mean, *seen] if data.space == "expmap" else [*seen, *mean]
     flat = [project(pose, view_of(body, pose, azimuth=0.0, elevation=0.0)) for pose in candidates]
     if not flat:
-        raise ValueError("actional links need a pose to be drawn on: a layout with offsets, or an example")
+        return None
     # Human3.6M's rest pose has both arms straight up in one line: left and right must be apart.
     return next((pose for pose in flat if _apart(pose, body) > 0.03), flat[-1])
 
