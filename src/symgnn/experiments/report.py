@@ -88,6 +88,7 @@ def report_data(
     """
     windows = tuple(person for window in protocol.windows(store).windows for person in window.persons)
     found = result.recognition
+    whole = protocol.sampling == "whole"
     about = {
         "model": f"preset {model.preset.name}: {sum(weight.numel() for weight in model.parameters()):,} parameters",
         "training": f"{model.card.step} steps of {model.preset.training.batch} clips; weights: {model.card.selection}",
@@ -99,8 +100,8 @@ def report_data(
         layout=model.layout,
         space=store.space,
         class_names=model.class_names,
-        frame_ms=1000 / store.fps * (1 if protocol.whole else protocol.step),
-        whole=protocol.whole,
+        frame_ms=1000 / store.fps * (1 if whole else protocol.step),
+        whole=whole,
         observed=model.preset.data.observed,
         moments={time: frame + 1 for time, frame in protocol.frames.items()},
         recognition=None if found is None else Answers(found.confusion, found.interval, _intervals(found), found.top5),
@@ -178,13 +179,15 @@ def _examples(
     probabilities = torch.cat(answered.logits).softmax(dim=1) if answered.logits else None
     futures = torch.cat(answered.futures) if answered.futures and protocol.future else None
     examples = []
+    whole = protocol.sampling == "whole"
     for row in rows:
         window, clip = windows[row], store.clips[windows[row].clip]
+        shown = clip.length if protocol.ratio is None else max(round(protocol.ratio * clip.length), 1)
         frames = protocol.cut(store, [window])[0][:, nodes]
         observed = frames[protocol.observed - model.preset.data.observed : protocol.observed]
         examples.append(
             Example(
-                name=clip.recording if protocol.whole else f"{clip.recording}, from frame {window.start * protocol.step}",
+                name=clip.recording if whole else f"{clip.recording}, from frame {window.start * protocol.step}",
                 observed=observed,
                 true=frames[protocol.observed :],
                 predicted=None if futures is None else futures[row].numpy(),
@@ -192,7 +195,7 @@ def _examples(
                 probabilities={}
                 if probabilities is None
                 else dict(zip(model.class_names, probabilities[row].tolist(), strict=True)),
-                frame_ms=1000 * (clip.length - 1) / store.fps / max(protocol.observed - 1, 1) if protocol.whole else None,
+                frame_ms=1000 * (shown - 1) / store.fps / max(protocol.observed - 1, 1) if whole else None,
             )
         )
     return tuple(examples)
