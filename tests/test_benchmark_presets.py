@@ -88,6 +88,12 @@ def test_ntu(preset: str, ntu: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
             assert all(0 <= share <= 1 for share in average["pck"].values()) and average["mpjpe"]["333"] > 0
 
 
+def test_a_store_of_another_split_is_refused(ntu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    run(capsys, "data", "import", ntu, tmp_path / "store", "--as", "ntu", "--split-as", "ntu60-xview")
+    assert main(["train", "ntu60-xsub-modern", "--data", str(tmp_path / "store"), "--out", str(tmp_path / "run"), *SMALL]) == 2
+    assert "is split into training and test as ntu60-xview" in capsys.readouterr().err
+
+
 def test_kinetics(kinetics: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     store = tmp_path / "store"
     run(capsys, "data", "import", kinetics, store, "--as", "kinetics")

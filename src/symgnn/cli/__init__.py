@@ -109,6 +109,12 @@ def train(
     began = time.perf_counter()
     trained = None if start is None or resume else _load(start, "last", folded=False)
     store = open_data(folder, kind=recognise(folder, window.layout))
+    split, wanted = store.about.get("split_as"), chosen.name.removesuffix("-modern")
+    if split is not None and wanted.startswith("ntu") and split != wanted:
+        raise InputError(
+            f"{folder}: is split into training and test as {split}, the preset {chosen.name} is for {wanted}: import the files "
+            f"again with --split-as {wanted}, or train {split}"
+        )
     run = fit(chosen, store, run_folder, resume=resume, accelerator=device, start=trained, on_start=describe)
     if run.interrupted:
         return _interrupted(run.last)

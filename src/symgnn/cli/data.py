@@ -64,6 +64,8 @@ class Reading:
     """the first group of this, searched in each file's path, is who moves."""
     zero_is_missing: Switch = False
     """a joint at exactly 0 0 0 was not seen."""
+    leave_out: File = None
+    """text file that names files not to be read, a line each, with or without suffix (NTU's list of missing skeletons)."""
     split_as: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
     """a published split: ntu60-xsub, ntu60-xview, ntu120-xsub, ntu120-xset, or one a pickle holds (xsub)."""
 
@@ -130,11 +132,20 @@ def data_import(
         store = import_trials(source, reading.labels, target)
         say(f"{target}: {len(store.clips)} clips, {len(store.frames):,} frames")
         return 0
-    done = import_recordings(source, target, kind, reading.options())
+    try:
+        done = import_recordings(source, target, kind, reading.options())
+    except KeyboardInterrupt:
+        if target.with_name(f".{target.name}.partial").exists():
+            say("stopped; the same command goes on from there")
+        raise
     for note in done.notes:
         say(note)
     store = done.store
-    say(f"{target}: {done.files - len(done.bad)} files, {len(store.clips)} clips, {len(store.frames):,} frames")
+    say(f"{target}: {done.files - len(done.bad):,} files, {len(store.clips):,} clips, {len(store.frames):,} frames")
+    read = done.files - done.done_before
+    if read >= 1000:
+        before = f" (after {done.done_before:,} of an earlier run)" if done.done_before else ""
+        say(f"{read:,} files in {duration(done.seconds)}{before}: {read / done.seconds:,.0f} a second")
     for file, reason in done.bad[:5]:
         say(f"not used: {file}: {reason}")
     if done.report is not None:

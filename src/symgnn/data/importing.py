@@ -1,26 +1,36 @@
 """A user's own files to a store: which readers there are, and what is made of what they read."""
 
+import contextlib
 import csv
 import dataclasses
 import difflib
+import hashlib
 import io
 import itertools
 import logging
 import multiprocessing
 import os
 import re
+import shutil
+import signal
+import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from symgnn.data.conforming import at_rate, in_order, layout_of, rate_of
+from symgnn.data.journal import Journal
 from symgnn.data.readers import kinetics, ntu
 from symgnn.data.readers.arrays import read_arrays
 from symgnn.data.readers.bvh import read_bvh
@@ -32,13 +42,11 @@ from symgnn.data.readers.table import read_table
 from symgnn.data.readers.text import read_text
 from symgnn.data.readers.toolkit_pickle import iterate_toolkit_pickle, read_toolkit_arrays
 from symgnn.data.recording import Recording
-from symgnn.data.store import Classes, Clip, ClipRecord, Store, natural
-from symgnn.data.writing import write_store
+from symgnn.data.store import FRAMES, Classes, Clip, ClipRecord, Store, natural
+from symgnn.data.writing import StoreWriter, disk_errors, publish, require_free
 from symgnn.errors import InputError
 from symgnn.files import write_whole
-from symgnn.skeleton import Layout, load_layout
-
-_logger = logging.getLogger("symgnn.data")
+from symgnn.skeleton import Layout, layout_from_dict, layout_to_dict, load_layout
 
 MANY = 64
 """Files from which on several processes read."""
@@ -72,6 +80,8 @@ class ImportOptions:
     """Whether a joint at exactly 0, 0, 0 was not seen."""
     split_as: str | None = None
     """Which published split into training and test: one of NTU's (``ntu60-xsub``), or of those a pickle holds (``xsub``)."""
+    leave_out: Path | None = None
+    """Text file that names, a line each, files not to be read: with or without suffix (NTU's list of missing skeletons)."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +166,10 @@ class Imported:
     """The file that lists them."""
     notes: tuple[str, ...]
     """What was assumed or left out."""
+    done_before: int
+    """Files that an earlier run, which was stopped, had done."""
+    seconds: float
+    """This run took."""
 
 
 def import_recordings(
@@ -168,7 +182,9 @@ def import_recordings(
 ) -> Imported:
     """Make a store of a folder of recordings (or of one file).
 
-    Files that cannot be used do not stop the work: they are listed in ``TARGET.bad.csv``, with the reason.
+    Files that cannot be used do not stop the work: they are listed in ``TARGET.bad.csv``, with the reason. From ``MANY`` files
+    on, an import that was stopped in whatever way goes on, when it is called again, behind the last file it had made safe; the
+    store is the same to the byte. What there is of it lies in ``.TARGET.partial`` beside the target.
 
     Args:
         source: the folder, searched to the bottom, or a file.
@@ -181,42 +197,95 @@ def import_recordings(
         InputError: there is no such folder, no file of the kind in it, none that can be used, or an option does not fit.
     """
     source, target, options = Path(source), Path(target), options or ImportOptions()
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise InputError(f"{target}: exists already; remove it or choose another name")
+    require_free(target)
     kind, files = find_files(source, kind)
-    layout = None if options.layout is None else load_layout(options.layout)
-    root = source if source.is_dir() else source.parent
-    work = _Import(root, layout, options)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("files"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
-        read = bar.track(_read_all(files, kind, layout, options), total=len(files), description=f"Reading {source.name}")
-        clips = work.clips(read)
-        try:
-            first = next(clips)
-        except StopIteration:
-            # A file a reason: mostly one reason holds for all.
-            first_of = {message: file for file, message in reversed(work.bad)}
-            reasons = "; ".join(f"{file}: {message}" for message, file in list(first_of.items())[::-1][:3])
-            raise InputError(f"{source}: none of {len(files)} files can be used: {reasons or 'they hold no clip'}") from None
-        store = write_store(
-            target,
-            itertools.chain([first], clips),
-            layout=work.layout,
-            space=work.space,
-            fps=work.fps,
-            class_names=work.classes,
-            unit=work.unit or work.layout.unit,
-            notes={"origin": kind},
-        )
-    if work.short:
-        work.notes.append(f"left out: {work.short} clips of fewer than {options.shortest} frames")
+    work = _Import(source, kind, options)
+    files = work.wanted(files)
+    began = time.monotonic()
+    journal, done = None, 0
+    if len(files) >= MANY:
+        with disk_errors(target, "nothing was kept"):
+            journal = Journal(target.with_name(f".{target.name}.partial"), work.key())
+    folder = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.partial") if journal is None else journal.folder
+    kept = "nothing was kept" if journal is None else f"the same command goes on from what is in {folder}"
+    writer: StoreWriter | None = None
+    worth_keeping = reading = False
+    try:
+        with disk_errors(target, kept):
+            require_free(target)  # another import may have made it before this one had its turn
+            if journal is None:
+                folder.mkdir(parents=True)
+            else:
+                done = work.go_on(journal, files)
+                writer = work.writer(folder) if work.records else None
+            worth_keeping = reading = journal is not None
+            with _progress(progress) as bar:
+                task = bar.add_task(f"Reading {source.name}", total=len(files), completed=done)
+                for path, found, said in _read_all(files[done:], kind, work.given_layout, options):
+                    line = work.begin(path)
+                    for clip in work.clips(path, found):
+                        writer = writer or work.writer(folder)
+                        line["clips"].append(dataclasses.asdict(writer.add(clip)))
+                        line["labelled"] += clip.labels is not None
+                    work.end(line, said)
+                    if journal is not None:
+                        journal.add(line)
+                        if journal.is_due:
+                            _make_safe(writer, journal)
+                    bar.advance(task)
+            if writer is None:
+                worth_keeping = reading = False
+                if journal is not None:
+                    journal.remove(folder)
+                raise InputError(f"{source}: none of {len(files)} files can be used: {work.reasons() or 'they hold no clip'}")
+            if journal is not None:
+                _make_safe(writer, journal)
+            reading = False
+            writer.finish(fps=work.fps, unit=work.unit or work.layout.unit, notes=work.about())
+            publish(folder, target)
+            if journal is not None:
+                journal.remove(target)
+    except BrokenProcessPool:
+        raise InputError(f"{source}: a process that reads was killed (is there enough memory?); {kept}") from None
+    except BaseException:
+        if reading and journal is not None:
+            with contextlib.suppress(OSError):  # a full disk: what was made safe before is there
+                _make_safe(writer, journal)
+        raise
+    finally:
+        if writer is not None:
+            writer.close()
+        if not worth_keeping:
+            shutil.rmtree(folder, ignore_errors=True)
+        if journal is not None:
+            journal.release()
     report = None
     if work.bad:
         report = target.with_name(f"{target.name}.bad.csv")
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([("file", "reason"), *work.bad])
         write_whole(report, text.getvalue().encode())
-    return Imported(store, len(files), tuple(work.bad), report, tuple(work.notes))
+    notes, seconds = work.told(len(files)), time.monotonic() - began
+    return Imported(Store.open(target), len(files), tuple(work.bad), report, notes, done, seconds)
+
+
+def _make_safe(writer: "StoreWriter | None", journal: Journal) -> None:
+    if writer is not None:
+        writer.sync()
+    journal.flush()
+
+
+class _Rate(ProgressColumn):
+    """Files a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f} files/s")
+
+
+def _progress(shown: bool) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("files"), _Rate())
+    return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), disable=not shown)
 
 
 def find_files(source: Path, kind: str | None = None) -> tuple[str, list[Path]]:
@@ -275,23 +344,35 @@ def _candidates(source: Path, form: Format) -> Iterator[Path]:
 
 def _read_all(
     files: Sequence[Path], kind: str, layout: Layout | None, options: ImportOptions
-) -> Iterator[tuple[Path, Iterable[Recording] | InputError]]:
-    """What each file holds, or why it cannot be used, in order; many files are read by as many processes as there are cores."""
+) -> Iterator[tuple[Path, Iterable[Recording] | InputError, list[str]]]:
+    """What each file holds, or why it cannot be used, and what its reader said, in order.
+
+    Many files are read by as many processes as there are cores.
+    """
     if len(files) < MANY:
         for path in files:
-            yield path, read_recordings(path, kind, layout, options)
+            with _heard() as said:
+                yield path, read_recordings(path, kind, layout, options), said
         return
     workers = os.cpu_count() or 1
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("forkserver")) as pool:
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("forkserver"), initializer=_leave_interrupts)
+    try:
         # A bounded number ahead of whoever writes: memory stays flat however many files there are.
-        ahead: deque[tuple[Path, Future[list[Recording] | InputError]]] = deque()
+        ahead: deque[tuple[Path, Future[tuple[list[Recording] | InputError, list[str]]]]] = deque()
         for path in files:
             ahead.append((path, pool.submit(_read_one, path, kind, layout, options)))
             if len(ahead) >= 8 * workers:
                 done, future = ahead.popleft()
-                yield done, future.result()
+                yield done, *future.result()
         for done, future in ahead:
-            yield done, future.result()
+            yield done, *future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _leave_interrupts() -> None:
+    """Ctrl-C is for the process that writes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def read_recordings(path: Path, kind: str, layout: Layout | None, options: ImportOptions) -> Iterator[Recording]:
@@ -299,29 +380,61 @@ def read_recordings(path: Path, kind: str, layout: Layout | None, options: Impor
     yield from FORMATS[kind].read(path, layout, options)
 
 
-def _read_one(path: Path, kind: str, layout: Layout | None, options: ImportOptions) -> list[Recording] | InputError:
+def _read_one(
+    path: Path, kind: str, layout: Layout | None, options: ImportOptions
+) -> tuple[list[Recording] | InputError, list[str]]:
+    with _heard() as said:
+        try:
+            return list(FORMATS[kind].read(path, layout, options)), said
+        except InputError as error:
+            return error, said
+
+
+@contextlib.contextmanager
+def _heard() -> Iterator[list[str]]:
+    """Warnings of readers, to be told once for all files that they hold for."""
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    logger = logging.getLogger("symgnn.data")
+    before = logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
     try:
-        return list(FORMATS[kind].read(path, layout, options))
-    except InputError as error:
-        return error
+        yield said
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = before
 
 
 class _Import:
     """Recordings to clips: what the first one settles (body, space, rate) the others have to fit."""
 
-    def __init__(self, root: Path, layout: Layout | None, options: ImportOptions):
-        self.root, self.options = root, options
-        self.classes = Classes()
+    def __init__(self, source: Path, kind: str, options: ImportOptions):
+        self.root = source if source.is_dir() else source.parent
+        self.kind, self.options = kind, options
+        self.given_layout = None if options.layout is None else load_layout(options.layout)
         self.bad: list[tuple[str, str]] = []
-        self.notes: list[str] = []
-        self.short = 0
-        self._layout, self._fps, self.unit = layout, options.fps, ""
+        self.records: list[ClipRecord] = []
+        """Clips of an earlier run."""
+        self._labelled = 0
+        self._before: list[str] = []
+        """What is to be told of files that were not read."""
+        self._notes: dict[str, int] = {}
+        """What is to be told, and of how many files."""
+        self._of_this_file: dict[str, None] = {}
+        self._short = 0
+        self._settled: dict[str, Any] | None = None
+        self._layout, self._fps, self.unit = self.given_layout, options.fps, ""
         self._space: Literal["xyz", "xyc"] | None = None
-        self._listed = None if options.labels is None else _label_file(options.labels)
+        of_kinetics = kind == "kinetics" and (options.labels is None or options.labels.suffix.lower() == ".json")
+        self._kinetics = _kinetics_labels(self.root, options.labels) if of_kinetics else None
+        self._listed = None if options.labels is None or of_kinetics else _label_file(options.labels)
         self._label = None if options.label_from_name is None else _pattern("--label-from-name", options.label_from_name)
         self._subject = (
             None if options.subject_from_name is None else _pattern("--subject-from-name", options.subject_from_name)
         )
+        self.classes = Classes({entry.label: entry.label_index for entry in (self._kinetics or {}).values()})
 
     @property
     def layout(self) -> Layout:
@@ -338,21 +451,143 @@ class _Import:
         assert self._fps is not None
         return self._fps
 
-    def clips(self, read: Iterable[tuple[Path, Iterable[Recording] | InputError]]) -> Iterator[Clip]:
-        """The clips of all files that can be used; the others go to ``bad``."""
-        for path, found in read:
-            source = path.relative_to(self.root).as_posix()
-            try:
-                if isinstance(found, InputError):
-                    raise found
-                somebody = False
-                for recording in found:
-                    somebody = True
-                    yield from self._clips(source, recording)
-                if not somebody:
-                    raise InputError("nobody in it")
-            except InputError as error:
-                self.bad.append((source, str(error).removeprefix(f"{path}: ")))
+    def writer(self, folder: Path) -> StoreWriter:
+        """Of a store in a folder, behind what an earlier run wrote there."""
+        return StoreWriter(
+            folder, self.layout, self.space, self.classes, records=self.records, labelled=self._labelled, timed=0
+        )
+
+    def about(self) -> dict[str, Any]:
+        """Entries of ``store.json``."""
+        return {"origin": self.kind, **({} if self.options.split_as is None else {"split_as": self.options.split_as})}
+
+    def wanted(self, files: Sequence[Path]) -> list[Path]:
+        """The files without those that are not to be read.
+
+        Raises:
+            InputError: none is left.
+        """
+        left = list(files)
+
+        def leave(out: Callable[[Path], bool], why: str) -> None:
+            count = len(left)
+            left[:] = [path for path in left if not out(path)]
+            if len(left) < count:
+                self._before.append(f"left out: {count - len(left)} {why}")
+
+        if self.options.leave_out is not None:
+            names = {line.split()[0] for line in read_text(self.options.leave_out).splitlines() if line.strip()}
+            leave(lambda path: path.stem in names or path.name in names, f"files named in {self.options.leave_out}")
+        if self.kind == "ntu" and (self.options.split_as or "").startswith("ntu60"):
+            leave(ntu.is_of_120_only, "files of NTU RGB+D 120 alone")
+        if self._kinetics is not None:
+            absent = {name for name, entry in self._kinetics.items() if not entry.has_skeleton}
+            leave(lambda path: path.stem in absent, "clips without a skeleton, as the label files say")
+        if not left:
+            raise InputError(f"{self.root}: no file is left to read: {'; '.join(self._before)}")
+        return left
+
+    # -- a long import ---------------------------------------------------------------------------------------------------
+
+    def key(self) -> dict[str, Any]:
+        """All that an import depends on but the files."""
+        options = dataclasses.asdict(self.options)
+        for name in ("labels", "leave_out"):
+            path = getattr(self.options, name)
+            options[name] = None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
+        options["layout"] = None if self.given_layout is None else layout_to_dict(self.given_layout)
+        listed = sorted((name, *vars(entry).values()) for name, entry in (self._kinetics or {}).items())
+        return {
+            "symgnn": version("symgnn"),
+            "root": str(self.root.resolve()),
+            "kind": self.kind,
+            "options": options,
+            "kinetics": hashlib.sha256(repr(listed).encode()).hexdigest(),
+        }
+
+    def go_on(self, journal: Journal, files: Sequence[Path]) -> int:
+        """Take over what an earlier run did; the number of files that were done."""
+        past = journal.past
+        if past is not None and all(
+            _same_file(line, path, self.root) for line, path in itertools.zip_longest(past, files[: len(past)])
+        ):
+            for line in past:
+                self._take(line)
+            return len(past)
+        if (journal.folder / FRAMES).exists():
+            self._before.append("an import that had been stopped was of other files, options or another version: started anew")
+        journal.start()
+        return 0
+
+    def begin(self, path: Path) -> dict[str, Any]:
+        """The journal's line of a file, to be filled."""
+        try:
+            size, mtime = (about := path.stat()).st_size, about.st_mtime_ns
+        except OSError:
+            size, mtime = -1, -1  # it has gone since: whoever reads it will tell
+        self._mark = len(self.classes), len(self.bad), self._short
+        self._of_this_file = {}
+        self._settled = None
+        source = path.relative_to(self.root).as_posix()
+        return {"file": source, "size": size, "mtime": mtime, "clips": [], "labelled": 0}
+
+    def end(self, line: dict[str, Any], said: Iterable[str]) -> None:
+        """Fill in what the file changed, and what its reader said."""
+        for note in said:
+            self._note(note.removeprefix(f"{self.root / line['file']}: "))
+        classes, bad, short = self._mark
+        line["classes"] = list(itertools.islice(self.classes, classes, None))
+        line["bad"] = [reason for _, reason in self.bad[bad:]]
+        line["short"] = self._short - short
+        line["notes"] = list(self._of_this_file)
+        line["settled"] = self._settled
+        self._count_notes(line["notes"])
+
+    def _take(self, line: Mapping[str, Any]) -> None:
+        self.records += [ClipRecord(**values) for values in line["clips"]]
+        self._labelled += line["labelled"]
+        for name in line["classes"]:
+            self.classes.index(name)
+        self.bad += [(line["file"], reason) for reason in line["bad"]]
+        self._short += line["short"]
+        self._count_notes(line["notes"])
+        if (settled := line["settled"]) is not None:
+            self._layout = layout_from_dict(settled["layout"], where="the journal's layout")
+            self._space, self.unit, self._fps = settled["space"], settled["unit"], settled["fps"]
+
+    def _count_notes(self, notes: Iterable[str]) -> None:
+        for note in notes:
+            self._notes[note] = self._notes.get(note, 0) + 1
+
+    def told(self, files: int) -> tuple[str, ...]:
+        """What was assumed or left out."""
+        counted = (
+            note if count in (1, files) else f"{note} ({count:,} of {files:,} files)" for note, count in self._notes.items()
+        )
+        short = [f"left out: {self._short} clips of fewer than {self.options.shortest} frames"] if self._short else []
+        return (*self._before, *counted, *short)
+
+    def reasons(self) -> str:
+        """Why files cannot be used: three reasons, a file of each. Mostly one holds for all."""
+        first_of = {message: file for file, message in reversed(self.bad)}
+        return "; ".join(f"{file}: {message}" for message, file in list(first_of.items())[::-1][:3])
+
+    # -- a file ----------------------------------------------------------------------------------------------------------
+
+    def clips(self, path: Path, found: Iterable[Recording] | InputError) -> Iterator[Clip]:
+        """The clips of a file; one that cannot be used goes to ``bad``."""
+        source = path.relative_to(self.root).as_posix()
+        try:
+            if isinstance(found, InputError):
+                raise found
+            somebody = False
+            for recording in found:
+                somebody = True
+                yield from self._clips(source, recording)
+            if not somebody:
+                raise InputError("nobody in it")
+        except InputError as error:
+            self.bad.append((source, str(error).removeprefix(f"{path}: ")))
 
     def _clips(self, source: str, recording: Recording) -> Iterator[Clip]:
         for note in recording.notes:
@@ -382,12 +617,13 @@ class _Import:
         if len(clip.frames) >= self.options.shortest:
             yield clip
         else:
-            self.short += 1
+            self._short += 1
 
     def _settle(self, source: str, recording: Recording) -> None:
+        unsettled = self._space is None or self._fps is None
         if self._layout is None:
             self._layout = layout_of(recording, Path(source).stem)
-            self.notes.append(f"layout {self._layout.name}, from the names of the joints in {source}")
+            self._note(f"layout {self._layout.name}, from the names of the joints in {source}")
         if self._space is None:
             self._space, self.unit = recording.space, recording.unit
         if recording.space != self._space:
@@ -396,13 +632,23 @@ class _Import:
             self._fps = rate_of(recording)
             if self._fps is None:
                 raise InputError("does not say how many frames a second it has: say it by --fps")
-            self.notes.append(f"{self._fps:g} frames a second, as in {source}")
+            self._note(f"{self._fps:g} frames a second, as in {source}")
+        if unsettled:
+            layout = layout_to_dict(self.layout)
+            self._settled = {"layout": layout, "space": self.space, "unit": self.unit, "fps": self.fps}
 
     def _record(self, source: str, recording: Recording) -> ClipRecord:
         listed = None if self._listed is None else self._listed.get(source, self._listed.get(Path(source).stem))
         if self._listed is not None and listed is None:
             raise InputError(f"is not in {self.options.labels}")
         label = recording.label
+        if self._kinetics is not None:
+            entry = self._kinetics.get(Path(source).stem)
+            if entry is None:
+                raise InputError("is in no label file")
+            if label not in (None, entry.label):
+                raise InputError(f"says that its class is {label!r}, the label file says {entry.label!r}")
+            label = entry.label
         if listed is not None:
             label = listed["label"]
         elif self._label is not None:
@@ -428,11 +674,29 @@ class _Import:
         )
 
     def _note(self, text: str) -> None:
-        if text not in self.notes:
-            self.notes.append(text)
+        self._of_this_file[text] = None
 
 
 _SPACES = {"xyz": "positions", "xyc": "image positions"}
+
+
+def _same_file(line: Mapping[str, Any] | None, path: Path | None, root: Path) -> bool:
+    """Whether a file is still the one that a line of the journal is about."""
+    if line is None or path is None:
+        return False
+    about = path.stat()
+    now = (path.relative_to(root).as_posix(), about.st_size, about.st_mtime_ns)
+    return now == (line["file"], line["size"], line["mtime"])
+
+
+def _kinetics_labels(root: Path, given: Path | None) -> dict[str, kinetics.KineticsLabel] | None:
+    """The label files of Kinetics-Skeleton, which lie beside the folders of clips; None where there is none."""
+    beside = (sorted(place.glob("kinetics_*_label.json")) for place in (root, root.parent))
+    files = [given] if given else next(filter(None, beside), [])
+    labels: dict[str, kinetics.KineticsLabel] = {}
+    for file in files:
+        labels |= kinetics.read_kinetics_labels(file)
+    return labels or None
 
 
 def _pattern(option: str, text: str) -> re.Pattern[str]:

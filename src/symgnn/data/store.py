@@ -16,7 +16,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -205,13 +205,21 @@ class Store:
 
 
 class Classes:
-    """Names of classes as they turn up, put in order when all are known: numbers by size, then words by the alphabet."""
+    """Names of classes as they turn up, put in order when all are known: numbers by size, then words by the alphabet.
 
-    def __init__(self) -> None:
+    Args:
+        order: place of those that somebody else has put in order; they come first.
+    """
+
+    def __init__(self, order: Mapping[str, int] | None = None) -> None:
         self._index: dict[str, int] = {}
+        self._order = order or {}
 
     def __len__(self) -> int:
         return len(self._index)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._index)
 
     def index(self, name: str) -> int:
         """Number of a class until they are put in order."""
@@ -219,7 +227,7 @@ class Classes:
 
     def ordered(self) -> tuple[list[str], Int32[np.ndarray, " numbers"]]:
         """The names in order, and the final number of each number given so far (the last entry: -1 stays -1)."""
-        names = sorted(self._index, key=natural)
+        names = sorted(self._index, key=lambda name: (self._order.get(name, math.inf), natural(name)))
         place = {name: number for number, name in enumerate(names)}
         return names, np.array([*(place[name] for name in self._index), -1], np.int32)
 

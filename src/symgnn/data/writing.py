@@ -33,6 +33,9 @@ from symgnn.data.store import (
 from symgnn.errors import InputError
 from symgnn.skeleton import Layout, Space, layout_to_dict
 
+FOUND_LABELS = "labels.found.npy"
+"""Classes of frames by the numbers they had when they turned up. Kept until the store has its name: an import that is killed
+while it renumbers them can do so again."""
 BLOCK = 1 << 20
 """Frames whose classes are put in order at a time."""
 
@@ -105,6 +108,7 @@ def publish(folder: Path, path: Path) -> None:
     """Give a whole store its name."""
     # On every system this fails, rather than merging, where somebody else has made a store of that name meanwhile.
     folder.rename(path)
+    (path / FOUND_LABELS).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -120,7 +124,8 @@ def disk_errors(path: Path, left: str) -> Iterator[None]:
 class StoreWriter:
     """A store in the making, in a folder of its own; of what is added only the records stay in memory.
 
-    Classes may turn up on the way: labels are written with the numbers they have then, and renumbered at the end.
+    Classes may turn up on the way: labels are written with the numbers they have then, and renumbered at the end. Whatever
+    happens then, another writer can go on from the folder.
 
     Args:
         folder: where; empty, or what another writer left there, with ``records`` what that one had added.
@@ -150,7 +155,7 @@ class StoreWriter:
         self.total = sum(record.length for record in self.records)
         self._stored = len(layout.stored(space))
         self._frames = _Array(folder / FRAMES, np.dtype("<f4"), (self._stored, CHANNELS), self.total)
-        self._labels = _Array(folder / LABELS, np.dtype("<i4"), (), self.total)
+        self._labels = _Array(folder / FOUND_LABELS, np.dtype("<i4"), (), self.total)
         self._times = _Array(folder / TIMES, np.dtype("<f8"), (), self.total if timed else 0)
 
     def add(self, clip: Clip) -> ClipRecord:
@@ -207,15 +212,23 @@ class StoreWriter:
             raise InputError("no clip to write: expected at least one")
         if self.timed not in (0, len(self.records)):
             raise InputError(f"{TIMES}: {self.timed} of {len(self.records)} clips have it; expected all or none")
-        records, names = self.records, list(self.classes) if not isinstance(self.classes, Classes) else []
+        names = list(self.classes)
+        final = np.array([*range(len(names)), -1], np.int32)
         if isinstance(self.classes, Classes):
             names, final = self.classes.ordered()
-            records = [dataclasses.replace(record, label=int(final[record.label])) for record in records]
-            if self.labelled:
-                self._labels.change(lambda labels: final[labels])
+        records = [dataclasses.replace(record, label=int(final[record.label])) for record in self.records]
+        if self.labelled:
+            (self.folder / LABELS).unlink(missing_ok=True)
+            labels = _Array(self.folder / LABELS, np.dtype("<i4"), (), 0)
+            for found in self._labels.blocks():
+                labels.append(final[found])
+            labels.finish()
+        self._labels.close()
         self._frames.finish()
-        for array, wanted in ((self._labels, self.labelled), (self._times, self.timed)):
-            array.finish() if wanted else array.remove()
+        if self.timed:
+            self._times.finish()
+        else:
+            self._times.remove()
         with (self.folder / CLIPS).open("wb") as file:
             file.write(clips_table(records))
             _flush(file)
@@ -264,15 +277,12 @@ class _Array:
         self._file.write(np.ascontiguousarray(values, self.dtype).tobytes())
         self.rows += len(values)
 
-    def change(self, to: Any) -> None:
-        """Replace the values, some at a time."""
-        size = self.dtype.itemsize * math.prod(self.shape)
+    def blocks(self) -> Iterator[np.ndarray]:
+        """The values, some at a time."""
+        self._file.seek(self._start)
         for first in range(0, self.rows, BLOCK):
-            count = min(BLOCK, self.rows - first)
-            self._file.seek(self._start + first * size)
-            values = np.frombuffer(self._file.read(count * size), self.dtype)
-            self._file.seek(self._start + first * size)
-            self._file.write(np.ascontiguousarray(to(values), self.dtype).tobytes())
+            count = min(BLOCK, self.rows - first) * math.prod(self.shape)
+            yield np.frombuffer(self._file.read(count * self.dtype.itemsize), self.dtype)
 
     def sync(self) -> None:
         _flush(self._file)

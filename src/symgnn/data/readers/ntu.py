@@ -136,6 +136,12 @@ def parse_name(name: str) -> NtuName:
     return NtuName(*numbers)
 
 
+def is_of_120_only(path: Path) -> bool:
+    """Whether a file's name is one that NTU RGB+D 60 does not have."""
+    match = _NAME.fullmatch(path.name.removesuffix(".skeleton"))
+    return match is not None and not NtuName(*map(int, match.groups())).in_ntu60
+
+
 def split_of(name: NtuName, protocol: str) -> Literal["train", "test"]:
     """The split of a clip in one of ``PROTOCOLS``.
 
