@@ -1,5 +1,6 @@
 """Several persons in a recording (reading 19): drawn, recognised and judged together, predicted one by one."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from symgnn.cli import main
 from symgnn.config import DataConfig
 from symgnn.data import ClipRecord, Store, WindowSampler, group_persons, write_store
 from symgnn.data.windows import Changes
 from symgnn.errors import InputError
 from symgnn.evaluation import evaluate, load_protocol
-from symgnn.models.checkpoint import Card, TrainedModel
+from symgnn.models.checkpoint import Card, TrainedModel, save
 from symgnn.nn import mean_of_persons
 from symgnn.runtime import predict
 from symgnn.training import training_step
@@ -254,3 +256,21 @@ def test_predict_takes_persons_together(tmp_path: Path):
 def test_a_ratio_needs_whole_clips():
     with pytest.raises(ValueError, match="whole or repeat"):
         DataConfig(ratio=0.5)
+
+
+def test_the_command_predicts_persons_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """As ``predict`` does when it is told; those over other frames are alone."""
+    store = scenes(tmp_path, "test")
+    preset = make_preset(tmp_path, {"difference_orders": (0, 1, 2)})
+    preset = replace(preset, data=replace(preset.data, persons=2))
+    card = Card(preset, layout(), CLASSES, tuple((0.0,) * 3 for _ in range(5)), 25.0, "0")
+    model = TrainedModel(make_model(bone=False).float().eval(), card).eval()
+    save(tmp_path / "model.ckpt", model)
+    out = tmp_path / "out.json"
+    status = main(["predict", str(tmp_path / "model.ckpt"), str(store.path), "--out", str(out)])
+    assert status == 0, capsys.readouterr().err
+    told = [list(clip["probabilities"].values()) for clip in json.loads(out.read_text())["clips"]]
+    # A class is not asked for: of the two who do different things both are in one recording.
+    together = [0, 0, 2, 3, 3, 5, 6, 7, 8, 8]
+    found = predict(model, [np.array(store.clip_frames(index)) for index in range(len(CLIPS))], together=together)
+    assert told == [pytest.approx(list(one.probabilities.values()), abs=1e-5) for one in found]

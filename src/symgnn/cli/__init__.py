@@ -252,7 +252,7 @@ def predict(
     model = _load(checkpoint, "last")
     from symgnn.data.importing import ImportOptions
     from symgnn.runtime import predict as answer
-    from symgnn.runtime import prediction_page, read_clips, write_predictions
+    from symgnn.runtime import prediction_page, read_clips, scenes, write_predictions
     from symgnn.viz import write_page
 
     options = ImportOptions(layout=layout, fps=fps, label_column=label_column, zero_is_missing=zero_is_missing)
@@ -261,7 +261,8 @@ def predict(
     for note in notes:
         say(note)
     names = [clip.name for clip in read]
-    found = answer(model, [clip.frames for clip in read], horizon, names=names)
+    together = scenes(read, model.preset.data.persons)
+    found = answer(model, [clip.frames for clip in read], horizon, names=names, together=together)
     # Both are made before either is written, so that an error in one leaves neither.
     page = None if html is None else prediction_page(found, names, model)
     if out is not None:

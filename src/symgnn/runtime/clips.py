@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,6 +33,26 @@ class Clip:
     name: str
     frames: Frames
     """Joints in use, in the units of the data, at the rate of the recordings the model was trained on; NaN where missing."""
+    recording: str = ""
+    """What the persons seen together share."""
+
+
+def scenes(clips: Sequence[Clip], persons: int) -> list[int] | None:
+    """Which clips are persons seen together, for ``predict``: neighbours of one recording over the same frames (reading 19).
+
+    Args:
+        clips: as ``read_clips`` gives them.
+        persons: at most so many together, the model's ``preset.data.persons``.
+
+    Returns:
+        A number a clip, the same for those that are together; None where everybody is alone.
+    """
+    numbers: list[int] = []
+    for place, clip in enumerate(clips):
+        before = clips[place - 1] if place else None
+        same = before is not None and clip.recording == before.recording != "" and len(clip.frames) == len(before.frames)
+        numbers.append(numbers[-1] if same and place - numbers[-1] < persons else place)
+    return numbers if len(set(numbers)) < len(numbers) else None
 
 
 def read_clips(
@@ -117,7 +137,7 @@ def _file_clips(path: Path, kind: str, model: TrainedModel, options: ImportOptio
             frames = conform(recording, model.layout, model.fps, note, files=files)
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
-        yield Clip(name, frames_in_use(frames, model, name))
+        yield Clip(name, frames_in_use(frames, model, name), f"{path}: {recording.name}")
 
 
 def _plain(path: Path, kind: str, model: TrainedModel, options: ImportOptions) -> dict[str, np.ndarray] | None:
@@ -229,7 +249,8 @@ def _store_clip(store: Store, folder: str, index: int, model: TrainedModel, note
         else:
             note(f"{rates}: resampled")
             frames = _at_model_rate(frames, store.fps, model, folder, note)
-    return Clip(f"{store.clips[index].recording} ({folder}:{index})", frames)
+    record = store.clips[index]
+    return Clip(f"{record.recording} ({folder}:{index})", frames, f"{folder}: {record.recording}: {record.source}")
 
 
 def _open(folder: str, model: TrainedModel) -> Store:
