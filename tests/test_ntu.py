@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scipy.spatial.transform import Rotation
 
 from ntu_files import FIRST_ID, FURNITURE, STANDING, Body, moving, skeleton_text, write_clip, write_folder
 from symgnn.data.readers import ntu
-from symgnn.data.readers.ntu import ACTIONS, PROTOCOLS, NtuName, normalise, parse_name, read_ntu_skeleton, split_of
+from symgnn.data.readers.ntu import ACTIONS, PROTOCOLS, NtuName, parse_name, read_ntu_skeleton, split_of
 from symgnn.data.recording import Recording
 from symgnn.errors import InputError
 from symgnn.skeleton import load_layout
@@ -385,105 +384,6 @@ def test_splits_of_clips_that_are_not_there():
         split("ntu60-xview", action=61)
     with pytest.raises(InputError, match=r"no protocol 'xsub'.*ntu60-xsub, ntu60-xview, ntu120-xsub, ntu120-xset"):
         split("xsub")
-
-
-# Normalisation
-
-
-def test_normalised_frame():
-    """By rotations of scipy's: first the spine, then the shoulders."""
-    random = np.random.default_rng(0)
-    turn = Rotation.from_euler("xyz", [0.3, 2.0, -0.4])
-    persons = [(turn.apply((moving(6, n)).reshape(-1, 3)).reshape(6, 25, 3)).astype(np.float32) for n in range(2)]
-    persons[1][2:4] = np.nan
-    persons[0][3, 7] = np.nan
-    first, second = normalise(persons)
-    pose = persons[0][0].astype(np.float64)
-    spine, shoulders = pose[1] - pose[0], pose[8] - pose[4]
-
-    def onto(vector: np.ndarray, axis: np.ndarray) -> Rotation:
-        normal = np.cross(vector, axis)
-        angle = np.arccos(vector @ axis / np.linalg.norm(vector))
-        return Rotation.from_rotvec(angle * normal / np.linalg.norm(normal))
-
-    upright = onto(spine, np.array([0.0, 0, 1]))
-    both = onto(upright.apply(shoulders), np.array([1.0, 0, 0])) * upright
-    for found, person in ((first, persons[0]), (second, persons[1])):
-        expected = both.apply((person - pose[1]).reshape(-1, 3)).reshape(person.shape)
-        np.testing.assert_allclose(found, expected, atol=2e-6)
-        assert found.dtype == np.float32
-    np.testing.assert_allclose(first[0, 1], 0, atol=1e-6)
-    across = first[0, 8] - first[0, 4]
-    np.testing.assert_allclose(across, [np.linalg.norm(shoulders), 0, 0], atol=1e-6)
-    # Limbs keep their lengths, persons their distance.
-    a, b = random.integers(25, size=(2, 9))
-    np.testing.assert_allclose(
-        np.linalg.norm(first[0, a] - second[0, b], axis=-1),
-        np.linalg.norm(persons[0][0, a] - persons[1][0, b], axis=-1),
-        atol=1e-5,
-    )
-    assert np.isnan(second[2:4]).all() and np.isnan(first[3, 7]).all() and np.isnan(first).sum() == 3
-
-
-def test_normalised_is_the_same_from_everywhere():
-    """For somebody upright it matters neither where the camera stands nor which way they face."""
-    person = moving(5, 0)
-    person[0, :2] = [[0, 0, 3], [0, 0.3, 3]]
-    person[0, [4, 8]] = [[-0.2, 0.5, 3], [0.2, 0.5, 3]]
-    turned = Rotation.from_euler("y", 1.3).apply(person.reshape(-1, 3)).reshape(person.shape) + np.array([2, 0.5, -1])
-    (one,), (other,) = normalise([person.astype(np.float32)]), normalise([turned.astype(np.float32)])
-    np.testing.assert_allclose(one, other, atol=3e-6)
-
-
-def test_normalised_by_hand():
-    """A body that looks along y, one metre apart everywhere."""
-    person = np.zeros((1, 25, 3), np.float32)
-    person[0, [0, 1, 4, 8]] = [[1, 0, 0], [1, 1, 0], [0.5, 1.5, 0], [1.5, 1.5, 0]]
-    (found,) = normalise([person])
-    np.testing.assert_allclose(found[0, [0, 1, 4, 8]], [[0, 0, -1], [0, 0, 0], [-0.5, 0, 0.5], [0.5, 0, 0.5]], atol=1e-6)
-
-
-def posed(spine_base, spine_mid, left, right) -> np.ndarray:
-    person = moving(2, 0).astype(np.float32)
-    person[:, [0, 1, 4, 8]] = np.array([spine_base, spine_mid, left, right], np.float32)
-    return person
-
-
-def test_half_turns():
-    """Head down and back to front: the opposite directions have no smallest rotation of their own."""
-    (found,) = normalise([posed([0, 0, 3], [0, 0, 2], [1, 0, 2], [0, 0, 2])])
-    np.testing.assert_allclose(found[0, [0, 1, 4, 8]], [[0, 0, -1], [0, 0, 0], [-1, 0, 0], [0, 0, 0]], atol=1e-6)
-    nearly = posed([0, 0, 3], [1e-7, 0, 2], [1, 0, 2], [0, 1e-7, 2])
-    (found,) = normalise([nearly])
-    np.testing.assert_allclose(found[0, 1] - found[0, 0], [0, 0, 1], atol=1e-5)
-    np.testing.assert_allclose(found[0, 8] - found[0, 4], [1, 0, 0], atol=1e-5)
-    assert np.linalg.norm(np.diff(found, axis=1)) == pytest.approx(np.linalg.norm(np.diff(nearly, axis=1)), rel=1e-5)
-
-
-def test_degenerate_poses_are_only_moved():
-    """No length, no rotation: the other one is made all the same."""
-    person = posed([0, 0, 3], [0, 0, 3], [0.5, 0, 3], [0.5, 0, 3])
-    np.testing.assert_allclose(normalise([person])[0], person - person[0, 1], atol=1e-6)
-    shoulders_only = posed([0, 0, 3], [0, 0, 3], [0, 0, 3], [0, 1, 3])
-    np.testing.assert_allclose(normalise([shoulders_only])[0][0, 8], [1, 0, 0], atol=1e-6)
-    np.testing.assert_array_equal(normalise([np.full((4, 25, 3), np.nan, np.float32)])[0], np.full((4, 25, 3), np.nan))
-    assert normalise([]) == [] and normalise([np.zeros((0, 25, 3), np.float32)])[0].shape == (0, 25, 3)
-
-
-def test_first_whole_pose_is_the_measure():
-    """The first person comes in at frame 2, and shows both shoulders from frame 4 on."""
-    person, other = moving(8, 0).astype(np.float32), moving(8, 1).astype(np.float32)
-    expected = normalise([person[4:], other[4:]])
-    person[:2] = np.nan
-    person[2:4, 8] = np.nan
-    found = normalise([person, other])
-    for one, two in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one[4:], two, atol=1e-6)
-    # Without shoulders anywhere, the spine alone.
-    person[:, 8] = np.nan
-    alone = normalise([person])[0]
-    np.testing.assert_allclose(alone[2, 1], 0, atol=1e-6)
-    np.testing.assert_allclose(alone[2, 0], [0, 0, -np.linalg.norm(person[2, 1] - person[2, 0])], atol=1e-6)
 
 
 # Bad files

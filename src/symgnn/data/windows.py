@@ -25,7 +25,7 @@ from symgnn.types import Batch
 _logger = logging.getLogger("symgnn.data")
 
 LOADED = 1 << 28
-"""Bytes of frames up to which a store is loaded for a CPU too: drawn from a mapped file, joints that are not in use are read
+"""Bytes of frames up to which they are loaded for a CPU too: drawn from a mapped file, joints that are not in use are read
 and dropped, which makes a window of CMU's body four times as slow."""
 
 
@@ -217,7 +217,9 @@ class WindowSampler:
         lengths = torch.tensor([clip.length for clip in clips])
         position = {index: place for place, index in enumerate(indices)}
         groups = [[position[index] for index in group] for group in group_persons(store, indices, persons)]
-        mapped = torch.device(device).type == "cpu" and store.frames.nbytes > LOADED
+        columns = store.layout.columns(store.space)
+        size = int(lengths.sum()) * len(columns) * store.frames.shape[2] * store.frames.itemsize
+        mapped = torch.device(device).type == "cpu" and size > LOADED
         starts = torch.tensor([clip.start for clip in clips]) if mapped else lengths.cumsum(0) - lengths
         return cls(
             _mapped(store.frames) if mapped else torch.from_numpy(node_frames(store, indices)).to(device),
@@ -242,7 +244,7 @@ class WindowSampler:
             if mapped
             else torch.cat([torch.tensor(store.labels[clip.start : clip.start + clip.length]) for clip in clips]),
             wraps=store.space == "expmap",
-            nodes=torch.tensor(store.layout.columns(store.space)) if mapped else None,
+            nodes=torch.tensor(columns) if mapped else None,
         )
 
     def __len__(self) -> int:
@@ -395,8 +397,10 @@ class WindowSampler:
         below = rows.floor()
         share = (rows - below).to(self._frames.dtype)[..., None, None]
         before, after = self._poses(first + below.long()), self._poses(first + rows.ceil().long())
-        jumps = self._wraps & ((after - before).abs().amax(dim=-1, keepdim=True) > torch.pi)
-        blend = torch.where(jumps, share.round(), share)
+        blend = share
+        if self._wraps:
+            jumps = (after - before).abs().amax(dim=-1, keepdim=True) > torch.pi
+            blend = torch.where(jumps, share.round(), share)
         # Not torch.lerp: a frame with a missing joint beside it would be lost with it.
         poses = torch.where(blend == 0, before, torch.where(blend == 1, after, before + blend * (after - before)))
         return poses.masked_fill(outside[..., None, None], math.nan)

@@ -49,8 +49,6 @@ WIDEST = 0.8
 MOST_WIDE = 0.69754
 """Share of such frames from which on a body is none, where there are several (from the usual clean-up of this data set)."""
 
-SPINE_BASE, SPINE_MID, SHOULDER_LEFT, SHOULDER_RIGHT = 0, 1, 4, 8
-
 ACTIONS = (
     *("drink water", "eat meal", "brush teeth", "brush hair", "drop", "pick up", "throw", "sit down", "stand up", "clap"),
     *("read", "write", "tear up paper", "put on jacket", "take off jacket", "put on a shoe", "take off a shoe"),
@@ -208,56 +206,6 @@ def read_ntu_skeleton(path: Path) -> list[Recording]:
 @functools.cache
 def _joint_names() -> tuple[str, ...]:
     return load_layout("ntu25").joints
-
-
-def normalise(
-    persons: Sequence[Float32[np.ndarray, "time 25 3"]],
-) -> list[Float32[np.ndarray, "time 25 3"]]:
-    """Persons seen from everywhere as if from in front: the first one's spine upright along z, shoulders along x.
-
-    All that follows is of one pose: the first person's in the first frame that has SpineBase, SpineMid and both shoulders
-    (where there is none, in the first that has SpineMid).
-
-    1. The origin moves to SpineMid. It stays there: persons walk away from it. (Some code centres every frame.)
-    2. The smallest rotation takes SpineBase -> SpineMid to +z.
-    3. Then the smallest rotation takes ShoulderLeft -> ShoulderRight to +x. (It tilts the spine again by as much as the two
-       were not at right angles, as the usual preprocessing does.)
-
-    All persons and frames are moved alike; scale stays. A rotation whose two joints are missing or at the same place is left
-    out; without SpineMid, so is the move. A half turn is made about x in 2 and about z in 3. Missing joints stay NaN.
-
-    Args:
-        persons: metres, NaN where a joint is missing; the first is the main one.
-    """
-    if not persons or not len(persons[0]):
-        return [person.copy() for person in persons]
-    main = persons[0].astype(np.float64)
-    known = np.isnan(main).sum(axis=2) == 0
-    whole = known[:, [SPINE_BASE, SPINE_MID, SHOULDER_LEFT, SHOULDER_RIGHT]].all(axis=1)
-    frame = int(np.argmax(whole if whole.any() else known[:, SPINE_MID]))
-    pose = main[frame]
-    origin = pose[SPINE_MID] if known[frame, SPINE_MID] else np.zeros(3)
-    upright = _turn(pose[SPINE_MID] - pose[SPINE_BASE], towards=2, half_turn=0)
-    sideways = _turn(upright @ (pose[SHOULDER_RIGHT] - pose[SHOULDER_LEFT]), towards=0, half_turn=2)
-    rotation = sideways @ upright
-    return [((person - origin) @ rotation.T).astype(np.float32) for person in persons]
-
-
-def _turn(vector: np.ndarray, towards: int, half_turn: int) -> Float64[np.ndarray, "3 3"]:
-    """The smallest rotation that takes a vector to a coordinate axis (about another one where it points against it).
-
-    Rodrigues: R = I + sin K + (1 - cos) K², K the cross product with the axis of rotation.
-    """
-    length = np.linalg.norm(vector)
-    if not length > 1e-9:
-        return np.eye(3)
-    start, end = vector / length, np.eye(3)[towards]
-    axis, cosine = np.cross(start, end), start @ end
-    sine = np.linalg.norm(axis)
-    if sine < 1e-12:
-        return np.eye(3) if cosine > 0 else 2 * np.outer(np.eye(3)[half_turn], np.eye(3)[half_turn]) - np.eye(3)
-    cross = np.cross(np.eye(3), axis / sine)
-    return np.eye(3) + sine * cross + (1 - cosine) * cross @ cross
 
 
 # The file
