@@ -92,16 +92,20 @@ def train(
     if window.ratio is not None:
         chosen = dataclasses.replace(chosen, protocol="early")
     run_folder = out or Path("runs") / chosen.name
-    from symgnn.data import open_data, recognise
+    from symgnn.data import group_persons, open_data, recognise
     from symgnn.training import MotionData, TrainingModule
     from symgnn.training import train as fit
 
     def describe(module: TrainingModule, data: MotionData) -> None:
         parameters = sum(weight.numel() for weight in module.model.parameters())
-        where = "" if not data.validation_indices else f", {len(data.validation_indices)} held out for validation"
+        train, held = (
+            len(group_persons(data.store, indices, chosen.data.persons))
+            for indices in (data.train_indices, data.validation_indices)
+        )
+        apart = f", {held:,} held out for validation" if held else ""
         say(
-            f"{chosen.name}: {parameters:,} parameters; {len(data.train_indices)} recordings{where}; "
-            f"{chosen.training.steps} steps of {chosen.training.batch} windows -> {run_folder}"
+            f"{chosen.name}: {parameters:,} parameters; {train:,} recordings{apart}; "
+            f"{chosen.training.steps:,} steps of {chosen.training.batch} -> {run_folder}"
         )
         for line in [] if module.reused is None else module.reused.sentences():
             say(line)
