@@ -15,7 +15,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from symgnn.data.importing import ImportOptions, import_recordings
 from symgnn.data.readers.text import shortened
-from symgnn.data.store import Store
+from symgnn.data.store import Store, natural
 
 TELEPORT = 0.5
 """Part of the body's size that a joint may move from one frame to the next (at 25 frames a second)."""
@@ -283,7 +283,7 @@ class _Look:
                 by_split[clip.split].add(clip.subject)
             both = sorted((by_split["train"] & by_split["test"]) - {""})
             if both:
-                yield Finding("note", f"the same subjects train and test: {', '.join(both)}")
+                yield Finding("note", f"the same subjects train and test: {shortened(sorted(both, key=natural), 12)}")
 
     def _units(self) -> Iterator[Finding]:
         unit, length = self.store.unit, {"m": 1.0, "cm": 0.01, "mm": 0.001}
