@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from symgnn.data.readers.bvh import MOST_JOINTS, bvh_layout, parse_bvh, read_bvh
 from symgnn.data.readers.cmu_bvh import read_cmu_bvh
 from symgnn.data.recording import Recording
-from symgnn.data.store import write_store
+from symgnn.data.writing import write_store
 from symgnn.errors import InputError
 from symgnn.skeleton import Layout, load_layout
 

@@ -34,7 +34,7 @@ def make_model(space: str = "xyz", **config: object) -> TrainedModel:
         for weights in network.parameters():
             # An untrained network predicts no movement: its last weights are zero.
             weights.copy_(1.5 * weights if weights.any() else 0.1 * torch.randn_like(weights))
-    mean = np.random.default_rng(5).normal(scale=0.1, size=(len(layout.stored(preset.data.space)), 3))
+    mean = np.random.default_rng(5).normal(scale=1.0, size=(len(layout.stored(preset.data.space)), 3))
     stored = tuple(tuple(row) for row in mean.tolist())
     return TrainedModel(network, Card(preset, layout, CLASSES, stored, FPS, "0", step=12)).eval()
 
@@ -444,3 +444,17 @@ def test_rotations_without_offsets_cannot_be_drawn():
     model.card = replace(model.card, layout=replace(model.layout, offsets=None))
     with pytest.raises(InputError, match="no offsets"):
         prediction_page(predict(model, [motion(30)]), ["a"], model)
+
+
+@pytest.mark.parametrize(("factor", "told"), [(1.0, None), (3.0, None), (1000.0, "times as large"), (0.01, "times as small")])
+def test_a_body_in_another_unit_is_told(factor: float, told: str | None, warnings_said: pytest.LogCaptureFixture):
+    """Millimetres given to a model of metres are answered, and it is said that the answer is worth little."""
+    model = make_model()
+    mean = np.array(model.card.stored_mean)
+    mean /= np.ptp(mean[list(model.layout.nodes)], axis=0).max()
+    model.card = replace(model.card, stored_mean=tuple(tuple(row) for row in mean.tolist()))
+    body = mean[list(model.layout.nodes)] + 0.01 * np.random.default_rng(0).normal(size=(30, 26, 3))
+    body[4, 3] = np.nan
+    predict(model, [(factor * body + 50).astype(np.float32)])
+    said = [record.getMessage() for record in warnings_said.records]
+    assert any("another unit" in words and told in words for words in said) if told else not said

@@ -16,6 +16,9 @@ from symgnn.runtime.clips import Frames, frames_in_use
 
 _logger = logging.getLogger("symgnn.runtime")
 
+OTHER_UNIT = 6.0
+"""Times that a body is larger or smaller than usual from which on it must be in another unit (these are ten times apart)."""
+
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
@@ -78,6 +81,8 @@ def predict(
     called = [f"clip {index}" for index in range(len(clips))] if names is None else names
     read = [frames_in_use(np.asarray(clip), model, name) for clip, name in zip(clips, called, strict=True)]
     whole = data.sampling == "whole"
+    for frames, name in zip(read, called, strict=True):
+        _look_at_size(frames, model, name)
     found = [_window(frames, data) for frames in read]
     for (_, padded), name in zip(found, called, strict=True):
         if padded:
@@ -106,6 +111,20 @@ def predict(
         )
         for (scores, future), (window, padded), spacing in zip(answers, found, spacings, strict=True)
     ]
+
+
+def _look_at_size(frames: Frames, model: TrainedModel, name: str) -> None:
+    """Warn of a body in another unit: what a model says of millimetres taken for metres is worth nothing."""
+    if model.preset.data.space != "xyz":
+        return
+    # How far the joints of the mean pose are apart: turning people blur it in width, not in height.
+    usual = np.ptp(model.stored_mean.numpy()[list(model.layout.columns("xyz"))], axis=0).max()
+    seen = frames[~np.isnan(frames).any(axis=(1, 2))]
+    if usual > 0 and len(seen):
+        times = float(np.median(np.ptp(seen, axis=1).max(axis=1)) / usual)
+        if not 1 / OTHER_UNIT < times < OTHER_UNIT:
+            what = f"{times:,.0f} times as large" if times > 1 else f"{1 / times:,.0f} times as small"
+            _logger.warning("%s: the body is %s as those the model was trained on: is it in another unit?", name, what)
 
 
 def _batches(scenes: Sequence[int], clips: int, size: int) -> Iterator[slice]:
