@@ -376,3 +376,14 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
     with pytest.raises(InputError, match="cannot be written: No such file or directory"):
         write_page(tmp_path / "none" / "report.html", "third")
+
+
+@pytest.mark.parametrize(("classes", "matrix"), [(64, True), (65, False)])
+def test_hundreds_of_classes_have_rows_and_no_matrix(data: ReportData, classes: int, matrix: bool):
+    """The worst mix-up of a class is told in its row: here each is taken for the next one, four times of ten."""
+    names = tuple(f"class_{number}" for number in range(classes))
+    counts = 6 * np.eye(classes, dtype=int) + 4 * np.roll(np.eye(classes, dtype=int), 1, axis=1)
+    found = Recognition(counts, (0.5, 0.7), intervals=((0.3, 0.8),) * classes)
+    html = report_page(replace(data, class_names=names, recognition=found, examples=(), actional={}, notes=()))
+    assert ("Confusion matrix" in html) == matrix
+    assert f"{6 * classes} of {10 * classes}" in html and "class 0 (4)" in html and "class 41 (4)" in html

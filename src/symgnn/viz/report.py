@@ -17,6 +17,9 @@ from symgnn.viz.page import page, percent, plain, probability_bars
 from symgnn.viz.skeletons import observed_panels, prediction_panels
 from symgnn.viz.svg import Picture
 
+MOST_COLUMNS = 64
+"""Classes up to which a confusion matrix is shown."""
+
 
 @dataclass(frozen=True)
 class Recognition:
@@ -221,18 +224,22 @@ def _recognition(data: ReportData) -> str:
             f" {found.clips} clips are a sample: taking them as independent, one can say with 95 % confidence that the "
             f"accuracy is between {percent(found.interval[0])} and {percent(found.interval[1])}."
         )
-    return (
-        "<h2>What is the person doing?</h2>"
-        f"<p>Asked to choose among {classes} kinds of movement, the model named <b>{int(np.trace(found.confusion))} of "
-        f"{found.clips}</b> test clips correctly: an accuracy of <b>{percent(found.accuracy)}</b>. Guessing blindly would give "
-        f"about {percent(1 / classes)}.{interval}</p>"
-        + _figure(
+    # A matrix of hundreds of columns is no picture any more, and megabytes: then each class's row tells its worst mix-up.
+    matrix = (
+        ""
+        if len(data.class_names) > MOST_COLUMNS
+        else _figure(
             confusion_table(found.confusion, data.class_names),
             "How to read it: each row holds the clips of one true class, each column what the model called them. Blue cells on "
             "the diagonal are right answers, orange cells are mix-ups; the stronger the colour, the larger their share of the "
             f"row. {_mix_up(found.confusion, data.class_names)}",
         )
-        + _classes(found, data.class_names)
+    )
+    return (
+        "<h2>What is the person doing?</h2>"
+        f"<p>Asked to choose among {classes} kinds of movement, the model named <b>{int(np.trace(found.confusion))} of "
+        f"{found.clips}</b> test clips correctly: an accuracy of <b>{percent(found.accuracy)}</b>. Guessing blindly would give "
+        f"about {percent(1 / classes)}.{interval}</p>{matrix}" + _classes(found, data.class_names)
     )
 
 
