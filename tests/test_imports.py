@@ -19,7 +19,8 @@ FACE = "symgnn"
 
 LINES = (
     {"errors"},
-    {"types", "config", "files"},
+    {"files"},
+    {"types", "config"},
     {"skeleton", "nn"},
     {"models", "data", "viz"},
     {"evaluation"},

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, field_validator
 from pydantic.dataclasses import dataclass
 
 from symgnn.errors import InputError
+from symgnn.files import read_extending
 
 # Defaults are checked too: a field that is left out must fit those that are given.
 _RECORD = ConfigDict(extra="forbid", validate_default=True)
@@ -258,7 +258,7 @@ def load_preset(name: str) -> Preset:
     Raises:
         InputError: no such preset (the nearest name is given), or a field that does not exist or does not fit.
     """
-    return preset_from_dict(_merged(name, ()), where=f"preset {name}")
+    return preset_from_dict(read_extending(name, _find, _overlay, "the fields of a preset"), where=f"preset {name}")
 
 
 def preset_from_dict(values: Mapping[str, Any], where: str) -> Preset:
@@ -292,23 +292,13 @@ def field_sources(record: type) -> dict[str, str]:
     return found
 
 
-def _merged(name: str, chain: tuple[str, ...]) -> dict[str, Any]:
+def _find(name: str, _chain: tuple[str, ...]) -> Path:
     path = Path(name) if name.endswith((".yaml", ".yml")) else PRESETS / f"{name}.yaml"
     if not path.is_file():
         near = difflib.get_close_matches(name, preset_names(), n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise InputError(f"no preset {name!r}{hint} (there are: {', '.join(preset_names())})")
-    if name in chain:
-        raise InputError(f"{path}: extends itself by way of {' -> '.join((*chain, name))}")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a YAML file: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: expected the fields of a preset, found {type(values).__name__}")
-    parent = values.pop("extends", None)
-    values.setdefault("name", path.stem)
-    return values if parent is None else _overlay(_merged(str(parent), (*chain, name)), values)
+    return path
 
 
 def _overlay(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

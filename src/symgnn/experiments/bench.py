@@ -115,15 +115,22 @@ def bench(
     console.print(_table(found), width=max(console.width, 112), crop=False)
     if json is not None:
         content = {
-            "machine": platform.platform(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
+            **machine(),
             "matrix_product_flops": rate,
             "networks": [_plain(figures) for figures in found],
         }
         write_whole(json, json_format.dumps(content, indent=2).encode() + b"\n")
     return 0
+
+
+def machine() -> dict[str, object]:
+    """What figures of speed depend on."""
+    return {
+        "machine": platform.platform(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
 
 
 def measure(case: Case, quick: bool) -> Figures:

@@ -26,6 +26,7 @@ from symgnn.config import DataConfig, Preset, load_preset
 from symgnn.data import ClipRecord, Store, WindowSampler, make_motion, write_store
 from symgnn.data.importing import ImportOptions, import_recordings
 from symgnn.data.splitting import replace_clips
+from symgnn.experiments.bench import machine
 from symgnn.experiments.bench_files import SAMPLES, Sample
 from symgnn.files import write_whole
 from symgnn.models.checkpoint import build
@@ -158,10 +159,7 @@ def bench_data(
     console.print(f"the store: {rows[0]:,} clips of {lengths}; its frames at {scale:g} of that: {size / 1e6:,.0f} MB")
     if json is not None:
         content = {
-            "machine": platform.platform(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
+            **machine(),
             "scale": scale,
             "store_bytes": size,
             "readers": [asdict(each) for each in readings],

@@ -16,6 +16,7 @@ layout with ``extends`` and state only the fields that differ.
 """
 
 import difflib
+import operator
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,10 +26,10 @@ from typing import Any, Literal
 
 import pydantic
 import pydantic.dataclasses
-import yaml
 from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter
 
 from symgnn.errors import InputError
+from symgnn.files import read_extending
 
 LAYOUTS = Path(__file__).parent / "layouts"
 
@@ -178,7 +179,7 @@ def load_layout(name: str | Path) -> Layout:
     Raises:
         InputError: there is no such layout, or the file does not describe a body; the message names field and joint.
     """
-    return layout_from_dict(_merged(str(name), ()), where=str(_path(str(name))))
+    return layout_from_dict(_read(str(name)), where=str(_path(str(name))))
 
 
 def layout_to_dict(layout: Layout) -> dict[str, Any]:
@@ -226,28 +227,21 @@ def _path(name: str) -> Path:
     return Path(name) if name.endswith((".yaml", ".yml")) else LAYOUTS / f"{name}.yaml"
 
 
-def _merged(name: str, chain: tuple[str, ...]) -> dict[str, Any]:
-    """The fields of a layout's file over those of the layout it extends; ``chain`` is who has asked for it."""
+def _read(name: str) -> dict[str, Any]:
+    return read_extending(name, _find, operator.or_, "the fields of a layout (joints, bones, parts)")
+
+
+def _find(name: str, chain: tuple[str, ...]) -> Path:
     path = _path(name)
-    if not path.is_file():
-        by = f"{_path(chain[-1])}: extends: " if chain else ""
-        if path == Path(name):
-            raise InputError(f"{by}{path}: no such layout file (built-in layouts: {', '.join(layout_names())})")
-        raise InputError(
-            f"{by}no layout {name!r}{_near(name, layout_names())} "
-            f"(there are: {', '.join(layout_names())}; a layout of your own is named by the path of its .yaml file)"
-        )
-    if name in chain:
-        raise InputError(f"{path}: extends itself by way of {' -> '.join((*chain, name))}")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a YAML file: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: expected the fields of a layout (joints, bones, parts), found {type(values).__name__}")
-    values.setdefault("name", path.stem)
-    below = values.pop("extends", None)
-    return values if below is None else _merged(str(below), (*chain, name)) | values
+    if path.is_file():
+        return path
+    by = f"{_path(chain[-1])}: extends: " if chain else ""
+    if path == Path(name):
+        raise InputError(f"{by}{path}: no such layout file (built-in layouts: {', '.join(layout_names())})")
+    raise InputError(
+        f"{by}no layout {name!r}{_near(name, layout_names())} "
+        f"(there are: {', '.join(layout_names())}; a layout of your own is named by the path of its .yaml file)"
+    )
 
 
 def _layout(file: LayoutFile) -> Layout:
