@@ -142,7 +142,8 @@ def test_nothing_but_training_loads_lightning():
 
 def test_every_import_is_a_declared_dependency():
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = {normal(re.split(r"[^\w.-]", line)[0]) for line in project["dependencies"]}
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["serve"], *project["optional-dependencies"]["export"]]
+    declared = {normal(re.split(r"[^\w.-]", line)[0]) for line in wanted}
     distributions = importlib.metadata.packages_distributions()
     for path, names in third_party().items():
         for name in names:

@@ -91,14 +91,10 @@ class Card:
             raise InputError(f"{where}: its symgnn entry lacks or garbles {error}: not a checkpoint of this program") from None
 
 
-class TrainedModel(nn.Module):
-    """A Sym-GNN with its card: callable on windows, and it knows what its numbers mean."""
+class Described:
+    """A model with its card, whatever runs it: it knows what its numbers mean."""
 
-    def __init__(self, network: SymGNN, card: Card, *, folded: bool = False):
-        super().__init__()
-        self.network = network.folded() if folded else network
-        self.card = card
-        self.folded = folded
+    card: Card
 
     @property
     def preset(self) -> Preset:
@@ -119,6 +115,16 @@ class TrainedModel(nn.Module):
     @property
     def stored_mean(self) -> Float[Tensor, "stored channel"]:
         return torch.tensor(self.card.stored_mean)
+
+
+class TrainedModel(Described, nn.Module):
+    """A Sym-GNN with its card: callable on windows, and it knows what its numbers mean."""
+
+    def __init__(self, network: SymGNN, card: Card, *, folded: bool = False):
+        super().__init__()
+        self.network = network.folded() if folded else network
+        self.card = card
+        self.folded = folded
 
     def forward(
         self,

@@ -10,13 +10,13 @@ import numpy as np
 
 from symgnn.errors import InputError
 from symgnn.files import write_whole
-from symgnn.models.checkpoint import TrainedModel
+from symgnn.models.checkpoint import Described
 from symgnn.runtime.predict import Prediction
 from symgnn.viz.body import body_of, positions
 from symgnn.viz.clip import ClipView, clip_page
 
 
-def write_predictions(path: str | Path, predictions: Sequence[Prediction], names: Sequence[str], model: TrainedModel) -> None:
+def write_predictions(path: str | Path, predictions: Sequence[Prediction], names: Sequence[str], model: Described) -> None:
     """Write predictions to a ``.json`` or ``.npz`` file, whole or not at all.
 
     JSON: what the model is, its joints, the time of each future pose, and for each clip its label, probabilities, padding and
@@ -41,7 +41,7 @@ def write_predictions(path: str | Path, predictions: Sequence[Prediction], names
         raise InputError(f"{path}: found the suffix {path.suffix!r}, expected .json or .npz")
 
 
-def predictions_to_dict(predictions: Sequence[Prediction], names: Sequence[str], model: TrainedModel) -> dict[str, Any]:
+def predictions_to_dict(predictions: Sequence[Prediction], names: Sequence[str], model: Described) -> dict[str, Any]:
     """Plain values of predictions: what the JSON file holds."""
     return {
         "model": {
@@ -70,7 +70,7 @@ def predictions_to_dict(predictions: Sequence[Prediction], names: Sequence[str],
     }
 
 
-def prediction_page(predictions: Sequence[Prediction], names: Sequence[str], model: TrainedModel) -> str:
+def prediction_page(predictions: Sequence[Prediction], names: Sequence[str], model: Described) -> str:
     """The HTML page of ``symgnn predict --html``: probabilities and an animation of each clip.
 
     Missing joints are not drawn in positions; with exponential maps they are drawn at their training mean.
@@ -99,7 +99,7 @@ def prediction_page(predictions: Sequence[Prediction], names: Sequence[str], mod
     return clip_page(body_of(layout, space), views)
 
 
-def _whole(model: TrainedModel) -> bool:
+def _whole(model: Described) -> bool:
     """Whether it looks at all of a clip, so that its times depend on how long a clip is."""
     return model.preset.data.sampling == "whole"
 
@@ -108,7 +108,7 @@ def _times(predictions: Sequence[Prediction]) -> list[float]:
     return [round(time, 3) for prediction in predictions for time in prediction.milliseconds]
 
 
-def _arrays(predictions: Sequence[Prediction], names: Sequence[str], model: TrainedModel) -> dict[str, np.ndarray]:
+def _arrays(predictions: Sequence[Prediction], names: Sequence[str], model: Described) -> dict[str, np.ndarray]:
     arrays = {
         "clips": np.array(list(names), dtype=np.str_),
         "classes": np.array(model.class_names, dtype=np.str_),

@@ -16,7 +16,7 @@ from symgnn.data.readers.arrays import load_arrays
 from symgnn.data.readers.table import numbers_of, open_table
 from symgnn.data.recording import Recording
 from symgnn.errors import InputError
-from symgnn.models.checkpoint import CHANNELS, TrainedModel
+from symgnn.models.checkpoint import CHANNELS, Described
 from symgnn.skeleton import load_layout
 
 _logger = logging.getLogger("symgnn.runtime")
@@ -57,7 +57,7 @@ def scenes(clips: Sequence[Clip], persons: int) -> list[int] | None:
 
 def read_clips(
     source: str | Path,
-    model: TrainedModel,
+    model: Described,
     kind: str | None = None,
     options: ImportOptions | None = None,
     *,
@@ -110,7 +110,7 @@ def read_clips(
     return [clip for file in files for clip in _file_clips(file, kind, model, options, once)]
 
 
-def _file_clips(path: Path, kind: str, model: TrainedModel, options: ImportOptions, note: Note) -> Iterator[Clip]:
+def _file_clips(path: Path, kind: str, model: Described, options: ImportOptions, note: Note) -> Iterator[Clip]:
     if (plain := _plain(path, kind, model, options)) is not None:
         for name, frames in plain.items():
             yield Clip(name, _at_model_rate(frames_in_use(frames, model, name), options.fps, model, name, note))
@@ -140,7 +140,7 @@ def _file_clips(path: Path, kind: str, model: TrainedModel, options: ImportOptio
         yield Clip(name, frames_in_use(frames, model, name), f"{path}: {recording.name}")
 
 
-def _plain(path: Path, kind: str, model: TrainedModel, options: ImportOptions) -> dict[str, np.ndarray] | None:
+def _plain(path: Path, kind: str, model: Described, options: ImportOptions) -> dict[str, np.ndarray] | None:
     """Frames by the name of the clip, where a file is numbers alone and they can be taken as the model's; else None."""
     if kind not in ("table", "arrays"):
         return None
@@ -166,7 +166,7 @@ def _plain(path: Path, kind: str, model: TrainedModel, options: ImportOptions) -
     return {f"{path}: {name}" if name else str(path): _seen(array, model, options) for name, array in arrays.items()}
 
 
-def _seen(frames: np.ndarray, model: TrainedModel, options: ImportOptions) -> np.ndarray:
+def _seen(frames: np.ndarray, model: Described, options: ImportOptions) -> np.ndarray:
     """Frames less the joints that nobody saw."""
     space = model.preset.data.space
     if frames.dtype.kind not in "fiu" or space == "expmap" or not (options.zero_is_missing or space == "xyc"):
@@ -179,7 +179,7 @@ def _seen(frames: np.ndarray, model: TrainedModel, options: ImportOptions) -> np
 
 
 def _at_model_rate(
-    frames: Frames, fps: float | None, model: TrainedModel, where: str, note: Note
+    frames: Frames, fps: float | None, model: Described, where: str, note: Note
 ) -> Float32[np.ndarray, "even joint channel"]:
     """Positions at the model's rate; rotations are given as they are, or refused."""
     if fps is None or math.isclose(fps, model.fps, rel_tol=0.005):
@@ -192,7 +192,7 @@ def _at_model_rate(
     return at_rate(Recording(frames=frames, fps=fps), frames, model.fps, note)[0]
 
 
-def frames_in_use(frames: np.ndarray, model: TrainedModel, where: str) -> Frames:
+def frames_in_use(frames: np.ndarray, model: Described, where: str) -> Frames:
     """The joints in use of frames that hold them alone, or everything that is stored of the layout.
 
     Args:
@@ -233,12 +233,12 @@ def frames_in_use(frames: np.ndarray, model: TrainedModel, where: str) -> Frames
     return values
 
 
-def _counts(model: TrainedModel) -> str:
+def _counts(model: Described) -> str:
     layout, space = model.layout, model.preset.data.space
     return f"{layout.num_nodes} joints in use or the {len(layout.stored(space))} stored of layout {layout.name} (space {space})"
 
 
-def _store_clip(store: Store, folder: str, index: int, model: TrainedModel, note: Note) -> Clip:
+def _store_clip(store: Store, folder: str, index: int, model: Described, note: Note) -> Clip:
     if index >= len(store.clips):
         raise InputError(f"{folder}:{index}: the store has {len(store.clips)} clips, expected 0 to {len(store.clips) - 1}")
     frames = np.array(store.clip_frames(index)[:, list(model.layout.columns(store.space))])
@@ -253,7 +253,7 @@ def _store_clip(store: Store, folder: str, index: int, model: TrainedModel, note
     return Clip(f"{record.recording} ({folder}:{index})", frames, f"{folder}: {record.recording}: {record.source}")
 
 
-def _open(folder: str, model: TrainedModel) -> Store:
+def _open(folder: str, model: Described) -> Store:
     store = open_data(folder, model.layout)
     store.require(model.layout, model.preset.data.space)
     return store

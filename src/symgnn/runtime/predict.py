@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float32
 
 from symgnn.config import DataConfig
 from symgnn.data.resampling import evenly
 from symgnn.errors import InputError
-from symgnn.models.checkpoint import TrainedModel
+from symgnn.models.checkpoint import Described
+from symgnn.runtime.answering import answer
 from symgnn.runtime.clips import Frames, frames_in_use
 
 _logger = logging.getLogger("symgnn.runtime")
@@ -41,7 +41,7 @@ class Prediction:
 
 
 def predict(
-    model: TrainedModel,
+    model: Described,
     clips: Sequence[np.ndarray],
     horizon: int | None = None,
     batch: int = 32,
@@ -96,7 +96,13 @@ def predict(
     for rows in _batches(range(len(found)) if together is None else together, len(found), batch):
         windows = np.stack([window for window, _ in found[rows]])
         scene = None if together is None else np.cumsum(np.diff(together[rows], prepend=together[rows.start]) != 0)
-        answers += _answer(model, windows, horizon, scene)
+        output = answer(model, windows, horizon, scene)
+        none = [None] * len(windows)
+        answers += zip(
+            none if output.probabilities is None else output.probabilities,
+            none if output.futures is None else output.futures,
+            strict=True,
+        )
     # Frames of a window from one to the next, in milliseconds: a whole clip's depend on how long it is.
     spacings = [1000 / model.fps * ((len(frames) - 1) / max(data.observed - 1, 1) if whole else data.step) for frames in read]
     return [
@@ -113,7 +119,7 @@ def predict(
     ]
 
 
-def _look_at_size(frames: Frames, model: TrainedModel, name: str) -> None:
+def _look_at_size(frames: Frames, model: Described, name: str) -> None:
     """Warn of a body in another unit: what a model says of millimetres taken for metres is worth nothing."""
     if model.preset.data.space != "xyz":
         return
@@ -157,23 +163,3 @@ def _window(frames: Frames, data: DataConfig) -> tuple[Float32[np.ndarray, "obse
     if data.sampling == "repeat":
         return np.resize(kept[::-1], (observed, *kept.shape[1:]))[::-1].copy(), 0
     return np.concatenate([np.repeat(kept[:1], padded, axis=0), kept]), padded
-
-
-@torch.inference_mode()
-def _answer(
-    model: TrainedModel, windows: Float[np.ndarray, "batch time joint channel"], horizon: int, scene: np.ndarray | None
-) -> list[tuple[np.ndarray | None, np.ndarray | None]]:
-    """Probabilities and future of each window."""
-    like = model.network.mean
-    training = model.training
-    model.eval()
-    try:
-        together = None if scene is None else torch.from_numpy(scene).to(like.device)
-        output = model(torch.from_numpy(windows).to(like), horizon, together)
-    finally:
-        model.train(training)
-    none = [None] * len(windows)
-    # The softmax in double precision adds up to 1 for everyone who checks.
-    scores = none if output.logits is None else list(output.logits.double().softmax(dim=-1).cpu().numpy())
-    futures = none if output.future is None else list(output.future.float().cpu().numpy())
-    return list(zip(scores, futures, strict=True))
