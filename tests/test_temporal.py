@@ -7,6 +7,7 @@ import torch
 import oracles
 from fitting import array, close, gradients_agree, noise, permutation, randomise
 from symgnn.nn import TemporalConvolution
+from symgnn.nn.temporal import under_centres
 
 
 @pytest.mark.parametrize(("stride", "sums"), [(1, (210, 321, 432, 543, 54)), (2, (210, 432, 54)), (3, (210, 543))])
@@ -75,3 +76,27 @@ def test_gradients(stride):
 def test_even_kernel_is_refused():
     with pytest.raises(ValueError, match="odd"):
         TemporalConvolution(1, 1, 4)
+
+
+def whole_kernels_by_hand(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, stride: int) -> np.ndarray:
+    """Unpadded: the kernel ends on the last frame, on ``stride`` frames before it, and so on while it is inside."""
+    kernel, frames = weight.shape[2], []
+    end = x.shape[1] - 1
+    while end - kernel + 1 >= 0:
+        frames.append(sum(np.einsum("bnc,oc->bno", x[:, end - kernel + 1 + k], weight[:, :, k]) for k in range(kernel)) + bias)
+        end -= stride
+    return np.stack(frames[::-1], axis=1)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("kernel", [1, 3, 7])
+@pytest.mark.parametrize("frames", [7, 8, 13])
+def test_without_padding_whole_kernels_end_on_the_last_frame(frames, kernel, stride):
+    convolution = randomise(TemporalConvolution(3, 4, kernel, stride, padded=False))
+    x = noise(2, frames, 3, 3)
+    expected = whole_kernels_by_hand(array(x), array(convolution.weight), array(convolution.bias), stride)
+    close(convolution(x), expected)
+    # The residual takes what the kernel's middle stands on: what a kernel of zeros around a one would give.
+    centres = np.zeros((3, 3, kernel))
+    centres[:, :, kernel // 2] = np.eye(3)
+    close(under_centres(x, kernel, stride, padded=False), whole_kernels_by_hand(array(x), centres, np.zeros(3), stride))

@@ -79,6 +79,9 @@ class ModelConfig:
     """Temporal stride of each block (sec. 6.1.2)."""
     kernels: tuple[Count, ...] = (9, 9, 9, 7)
     """Temporal kernel of each block (Table 18; reading 13)."""
+    padding: Literal["same", "none"] = "same"
+    """Temporal convolutions pad a window with zeros, as the paper's do; or take whole kernels only, so that a feature depends
+    on a stretch of motion and not on where the window starts: a stream then keeps what it has computed (reading 42)."""
     fuse_after: tuple[Count, ...] = (2, 3)
     """Blocks after which the two scales are exchanged (reading 13)."""
     width: Annotated[float, Field(gt=0)] = 1.0
@@ -95,6 +98,9 @@ class ModelConfig:
     """Orders of eq. (9), one branch each (sec. 4.3; Tables 13 and 14)."""
     graphs: Literal["both", "structural", "actional"] = "both"
     """Terms of eq. (5) that are present (Tables 1 and 12: "Only J-S", "Only J-A")."""
+    actional_in: Literal["everywhere", "decoder"] = "everywhere"
+    """Where the actional graph is used: in every J-GTC block too, or in the prediction head's JGC (10a) alone. The graph of a
+    window changes with each frame, and with it all that the blocks have computed (reading 42)."""
     scales: Literal["both", "joint", "part"] = "both"
     """Scales of the backbone (Tables 3 and 12: "Only J", "Only P"; reading 16)."""
     bone: bool = True
@@ -148,6 +154,13 @@ class ModelConfig:
     def _each_once(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if len(set(value)) != len(value):
             raise ValueError("expected each order once")
+        return value
+
+    @field_validator("actional_in")
+    @classmethod
+    def _leaves_blocks_a_graph(cls, value: str, info: Any) -> str:
+        if value == "decoder" and info.data.get("graphs") == "actional":
+            raise ValueError("graphs are the actional one alone, without which blocks have none: expected everywhere")
         return value
 
     @field_validator("scales")

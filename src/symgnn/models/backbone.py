@@ -21,12 +21,14 @@ def scaled(features: int, config: ModelConfig) -> int:
     return max(1, round(features * config.width))
 
 
-def joint_convolution(inputs: int, outputs: int, config: ModelConfig, graph: Graph) -> JointGraphConvolution:
-    """JGC with the terms of eq. (5) that the preset asks for.
+def joint_convolution(
+    inputs: int, outputs: int, config: ModelConfig, graph: Graph, *, decoder: bool = False
+) -> JointGraphConvolution:
+    """JGC with the terms of eq. (5) that the preset asks for, in a block or in the prediction head.
 
     A network of the part scale alone infers no actional graph, so its decoder keeps the structural term (reading 16).
     """
-    actional = config.graphs != "structural" and config.scales != "part"
+    actional = infers_actional(config) and (decoder or config.actional_in == "everywhere")
     structural = config.graphs != "actional" or not actional
     return JointGraphConvolution(
         inputs,
@@ -34,6 +36,24 @@ def joint_convolution(inputs: int, outputs: int, config: ModelConfig, graph: Gra
         powers(normalise(graph.adjacency), config.hop) if structural else None,
         config.actional_weight if actional else None,
     )
+
+
+def infers_actional(config: ModelConfig) -> bool:
+    """Whether there is an AGIM: not for the structural graphs or the part scale alone."""
+    return config.graphs != "structural" and config.scales != "part"
+
+
+def temporal_plan(config: ModelConfig) -> list[tuple[int, int, int]]:
+    """Number, kernel and stride of the blocks that a feature goes through; the part scale alone starts with the second."""
+    plan = list(zip(range(1, 1 + len(config.kernels)), config.kernels, config.strides, strict=True))
+    return plan[1:] if config.scales == "part" else plan
+
+
+def frames_left(config: ModelConfig, observed: int) -> int:
+    """Frames of the last block's output, over which a branch averages; below 1 where unpadded kernels do not fit the window."""
+    for _, kernel, stride in temporal_plan(config):
+        observed = -(-observed // stride) if config.padding == "same" else (observed - kernel) // stride + 1
+    return observed
 
 
 class Branch(nn.Module):
@@ -58,7 +78,7 @@ class Branch(nn.Module):
         plan = zip(config.graph_channels, config.channels, config.strides, config.kernels, strict=True)
         for number, (features, outputs, stride, kernel) in enumerate(plan, start=1):
             features, outputs = scaled(features, config), scaled(outputs, config)
-            shape = {"kernel": kernel, "stride": stride, "dropout": config.dropout}
+            shape = {"kernel": kernel, "stride": stride, "dropout": config.dropout, "padded": config.padding == "same"}
             if config.scales != "part":
                 convolution = joint_convolution(inputs, features, config, graph)
                 self.joint_blocks[str(number)] = GraphTemporalBlock(convolution, inputs, features, outputs, **shape)
@@ -108,12 +128,11 @@ class Backbone(nn.Module):
     def __init__(self, config: ModelConfig, graph: Graph, observed: int, channels: int):
         super().__init__()
         self.orders = config.difference_orders
-        needs_agim = config.graphs != "structural" and config.scales != "part"
         self.agim = (
             ActionalGraphInference(
                 observed * channels, scaled(config.agim_hidden, config), config.agim_iterations, config.dropout
             )
-            if needs_agim
+            if infers_actional(config)
             else None
         )
         self.branches = nn.ModuleList(Branch(config, graph, channels) for _ in self.orders)

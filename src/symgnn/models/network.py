@@ -47,7 +47,7 @@ class Network(nn.Module):
                 hidden,
                 channels,
                 classes if config.recognition else 0,
-                joint_convolution(hidden, hidden, config, graph),
+                joint_convolution(hidden, hidden, config, graph, decoder=True),
                 config.dropout,
             )
             if config.prediction

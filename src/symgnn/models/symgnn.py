@@ -8,6 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from symgnn.config import ModelConfig
+from symgnn.errors import InputError
+from symgnn.models.backbone import frames_left
 from symgnn.models.network import Features, Network
 from symgnn.models.placement import Placed, Placement
 from symgnn.nn import GraphTemporalBlock, JointGraphConvolution, fill_missing
@@ -47,6 +49,11 @@ class SymGNN(nn.Module):
             raise ValueError("a model needs a recognition head, a prediction head, or both")
         if observed < 3:
             raise ValueError(f"a window needs 3 observed frames for its accelerations, not {observed}")
+        if frames_left(config, observed) < 1:
+            raise InputError(
+                f"model.padding: found none with kernels {config.kernels} and strides {config.strides}, which need more than "
+                f"the {observed} observed frames of the window: expected smaller kernels, or padding same"
+            )
         self.config = config
         self.layout = layout
         self.observed = observed
@@ -149,7 +156,7 @@ class SymGNN(nn.Module):
         """
         if observed.shape[1] != self.observed:
             raise ValueError(f"the model observes {self.observed} frames, the window has {observed.shape[1]}")
-        views = self.normalise(fill_missing(observed, self.mean))
+        views = self.normalise(fill_missing(observed, self.mean, hold=self.config.padding == "none"))
         return [network.encode(view) for network, view in zip(self._networks(), views, strict=True)]
 
     def recognise(

@@ -2,6 +2,7 @@
 
 from symgnn.nn.actional import ActionalGraphConvolution, ActionalGraphInference
 from symgnn.nn.blocks import GraphTemporalBlock
+from symgnn.nn.continual import ContinualBlock, Recent
 from symgnn.nn.difference import difference
 from symgnn.nn.dropout import Dropout
 from symgnn.nn.folded import FoldedBlock, FoldedGraphConvolution
@@ -16,6 +17,7 @@ from symgnn.nn.temporal import TemporalConvolution
 __all__ = [
     "ActionalGraphConvolution",
     "ActionalGraphInference",
+    "ContinualBlock",
     "Dropout",
     "FeatureNorm",
     "FoldedBlock",
@@ -23,6 +25,7 @@ __all__ = [
     "GraphTemporalBlock",
     "JointGraphConvolution",
     "PartGraphConvolution",
+    "Recent",
     "Scales",
     "StructuralGraphConvolution",
     "TemporalConvolution",

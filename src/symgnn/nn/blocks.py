@@ -8,7 +8,7 @@ from symgnn.nn.folded import FoldedBlock
 from symgnn.nn.joint import JointGraphConvolution
 from symgnn.nn.norm import FeatureNorm
 from symgnn.nn.part import PartGraphConvolution
-from symgnn.nn.temporal import TemporalConvolution
+from symgnn.nn.temporal import TemporalConvolution, under_centres
 
 
 class GraphTemporalBlock(nn.Module):
@@ -24,6 +24,7 @@ class GraphTemporalBlock(nn.Module):
         outputs: features a node going out.
         kernel, stride: of the temporal convolution.
         dropout: probability, after the second batch norm (Tables 17 and 18).
+        padded: whether the temporal convolution pads its input with zeros.
     """
 
     def __init__(
@@ -36,14 +37,15 @@ class GraphTemporalBlock(nn.Module):
         kernel: int,
         stride: int,
         dropout: float,
+        padded: bool = True,
     ):
         super().__init__()
         self.graph = graph
         self.graph_norm = FeatureNorm(features)
-        self.temporal = TemporalConvolution(features, outputs, kernel, stride)
+        self.temporal = TemporalConvolution(features, outputs, kernel, stride, padded=padded)
         self.temporal_norm = FeatureNorm(outputs)
         self.dropout = Dropout(dropout)
-        self.stride = stride
+        self.kernel, self.stride, self.padded = kernel, stride, padded
         self.residual: nn.Module = (
             nn.Identity()
             if inputs == outputs and stride == 1
@@ -56,7 +58,7 @@ class GraphTemporalBlock(nn.Module):
         # What comes before each ReLU does not need its own output for the gradient: overwriting it spares a pass over memory.
         y = self.graph_norm(self.graph(x, actional)).relu_()
         y = self.dropout(self.temporal_norm(self.temporal(y)))
-        return (y + self.residual(x[:, :: self.stride])).relu_()
+        return (y + self.residual(under_centres(x, self.kernel, self.stride, padded=self.padded))).relu_()
 
     def folded(self) -> FoldedBlock:
         """For inference: this block with its batch norms folded into the convolutions before them."""
@@ -73,4 +75,5 @@ class GraphTemporalBlock(nn.Module):
             self.temporal.bias * factor + shift,
             self.stride,
             residual,
+            padded=self.padded,
         )

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from symgnn.nn.mixing import mix
+from symgnn.nn.temporal import under_centres, whole_kernels
 
 
 class FoldedGraphConvolution(nn.Module):
@@ -58,6 +59,7 @@ class FoldedBlock(nn.Module):
         bias: of the temporal convolution.
         stride: of the block.
         residual: weights and bias of the 1x1 convolution around both; None for the identity.
+        padded: whether the temporal convolution pads its input with zeros.
     """
 
     def __init__(
@@ -67,10 +69,12 @@ class FoldedBlock(nn.Module):
         bias: Float[Tensor, " outputs"],
         stride: int,
         residual: tuple[Tensor, Tensor] | None,
+        *,
+        padded: bool = True,
     ):
         super().__init__()
         self.graph, self.stride = graph, stride
-        self.padding = temporal.shape[2] // 2
+        self.kernel, self.padded = temporal.shape[2], padded
         self.temporal = _constant(temporal[..., None].contiguous(memory_format=torch.channels_last))
         self.bias = _constant(bias)
         self.weight, self.shift = (None, None) if residual is None else (_columns(residual[0]), _constant(residual[1]))
@@ -83,11 +87,12 @@ class FoldedBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch time node inputs"], actional: Float[Tensor, "batch joint joint"] | None = None
     ) -> Float[Tensor, "batch frames node outputs"]:
-        y = self.graph(x, actional).relu_().permute(0, 3, 1, 2)
+        covered = x if self.padded else whole_kernels(x, self.kernel, self.stride)
+        y = self.graph(covered, actional).relu_().permute(0, 3, 1, 2)
         # A copy, or torch makes a product for every frame of it.
-        kept = x[:, :: self.stride].contiguous()
+        kept = under_centres(x, self.kernel, self.stride, padded=self.padded).contiguous()
         kept = kept if self.weight is None else nn.functional.linear(kept, self.weight, self.shift)
-        stride, padding = (self.stride, 1), (self.padding, 0)
+        stride, padding = (self.stride, 1), (self.kernel // 2 if self.padded else 0, 0)
         if len(x) == 1 and _can_pack(y):
             if self._packed is None:
                 weight = self.temporal.contiguous()

@@ -6,13 +6,14 @@ from torch import Tensor
 
 
 def fill_missing(
-    motion: Float[Tensor, "batch time joint channel"], otherwise: Float[Tensor, "joint channel"]
+    motion: Float[Tensor, "batch time joint channel"], otherwise: Float[Tensor, "joint channel"], *, hold: bool = False
 ) -> Float[Tensor, "batch time joint channel"]:
     """Replace NaN by what the network is fed: linear interpolation over time, at the ends the nearest frame.
 
     Args:
         motion: poses; NaN where a coordinate is missing.
         otherwise: value of a coordinate that is missing in the whole window (the training mean).
+        hold: keep the last value known in place of interpolating, as a network has to that does not look back at a frame.
     """
     present = ~motion.isnan()
     if bool(present.all()):
@@ -25,6 +26,6 @@ def fill_missing(
     known = motion.nan_to_num(0.0)
     left = known.gather(1, torch.where(before < 0, after, before).clamp(0, last - 1))
     right = known.gather(1, torch.where(after == last, before, after).clamp(0, last - 1))
-    inside = (before >= 0) & (after < last) & (after > before)
+    inside = (before >= 0) & (after < last) & (after > before) & (not hold)
     share = torch.where(inside, (time - before).to(motion.dtype) / (after - before).clamp(min=1), 0.0)
     return torch.where(present.any(dim=1, keepdim=True), left + (right - left) * share, otherwise)
