@@ -92,6 +92,9 @@ class Branch(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch time joint channel"], actional: Float[Tensor, "batch joint joint"] | None
     ) -> Float[Tensor, "batch joint feature"]:
+        # Blocks may compute in another precision than what is around them (``SymGNN.folded``).
+        given, precision = x.dtype, self.scales.pooling.dtype
+        x = x.to(precision)
         joints = parts = None
         if self.joint_blocks:
             joints = self.joint_blocks["1"](x, actional)
@@ -112,7 +115,8 @@ class Branch(nn.Module):
         pooled = [] if joints is None else [joints.mean(dim=1)]
         if parts is not None:
             pooled.append(self.scales.part2joint(parts.mean(dim=1)))
-        return pooled[0] if len(pooled) == 1 else pooled[0] + pooled[1]
+        features = pooled[0] if len(pooled) == 1 else pooled[0] + pooled[1]
+        return features if precision == given else features.to(given)
 
 
 class Backbone(nn.Module):

@@ -211,10 +211,14 @@ class SymGNN(nn.Module):
         return Output(logits, future, features[0].actional)
 
     @torch.no_grad()
-    def folded(self) -> "SymGNN":
+    def folded(self, precision: torch.dtype | None = None) -> "SymGNN":
         """A copy for inference: the batch norms of the blocks and all else that does not depend on the input computed once.
 
         Its answers are those of this model in evaluation mode; it can neither be trained nor saved.
+
+        Args:
+            precision: of the products in the blocks, such as ``torch.bfloat16``; by default the weights' own. Differences, AGIM
+                and the heads keep theirs: there, products are too small to gain.
         """
         copy = deepcopy(self).eval().requires_grad_(False)
         for module in list(copy.modules()):
@@ -225,6 +229,8 @@ class SymGNN(nn.Module):
             if isinstance(module, nn.Linear):
                 # The layout in memory that a product of few rows reads fastest.
                 module.weight.data = module.weight.data.t().contiguous().t()
+        for network in copy._networks():
+            network.backbone.branches.to(precision)
         return copy
 
     # -- parameters ---------------------------------------------------------------------------------------------------------

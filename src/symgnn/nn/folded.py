@@ -39,6 +39,7 @@ class FoldedGraphConvolution(nn.Module):
             assert structural is not None
             return structural.flatten(0, 1)[None], self.weight
         assert actional is not None
+        actional = actional.to(self.weight.dtype)
         if structural is None:
             return actional, self.weight
         rows = torch.cat((structural.expand(len(actional), -1, -1, -1), actional[:, :, None]), dim=2)
@@ -116,7 +117,9 @@ _PACKS = (
 
 
 def _can_pack(x: Tensor) -> bool:
-    return _PACKS and x.device.type == "cpu" and x.dtype == torch.float32 and not torch.compiler.is_compiling()
+    return (
+        _PACKS and x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and not torch.compiler.is_compiling()
+    )
 
 
 def _columns(weight: Tensor) -> nn.Parameter:
