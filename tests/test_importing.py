@@ -400,3 +400,11 @@ def test_many_files_are_read_by_several_processes(tmp_path: Path):
     assert [clip.recording for clip in done.store.clips] == [f"r{number}" for number in range(70) if number != 33]
     assert [file for file, _ in done.bad] == ["r33.csv"]
     np.testing.assert_array_equal(done.store.clip_frames(-1), motion(2, seed=69).astype(np.float32))
+
+
+def test_what_is_not_there_is_said_before_files_are_read(tmp_path: Path):
+    (tmp_path / "S001C001P001R001A001.skeleton").write_text("no clip at all")
+    with pytest.raises(InputError, match=r"^gone: no such file or folder$"):
+        import_recordings("gone", tmp_path / "store", "ntu")
+    with pytest.raises(InputError, match="no protocol 'ntu61-xsub'"):
+        import_recordings(tmp_path, tmp_path / "store", "ntu", ImportOptions(split_as="ntu61-xsub"))

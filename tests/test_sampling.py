@@ -156,6 +156,12 @@ def test_protocols_of_whole_clips(tmp_path: Path, name: str, settings: dict, sam
     assert rows_of(seen, torch.arange(3)) == [pytest.approx(rows, abs=1e-4) for rows in expected]
 
 
+@pytest.mark.parametrize("ratio", [0.0, -0.1, 2.0, float("nan")])
+def test_a_ratio_is_a_part(ratio: float):
+    with pytest.raises(InputError, match="above 0 and up to 1"):
+        load_protocol("early", ratio=ratio)
+
+
 def test_a_ratio_is_for_early_alone():
     with pytest.raises(InputError, match="early shows a part"):
         load_protocol("clips", ratio=0.5)

@@ -298,6 +298,8 @@ def find_files(source: Path, kind: str | None = None) -> tuple[str, list[Path]]:
     Raises:
         InputError: there is no such folder or format, or no file of the format.
     """
+    if not source.exists():
+        raise InputError(f"{source}: no such file or folder")
     kind = kind or recognise_files(source)
     if kind not in FORMATS:
         near = difflib.get_close_matches(kind, ("cmu", "h36m", "h36m-3d", "cmu-bvh", *FORMATS), n=1, cutoff=0.4)
@@ -310,10 +312,8 @@ def recognise_files(source: Path) -> str:
     """The format that most files below a folder have the suffix of.
 
     Raises:
-        InputError: there is no such folder, or no file of a known kind in it.
+        InputError: no file of a known kind is in it.
     """
-    if not source.exists():
-        raise InputError(f"{source}: no such file or folder")
     counts = {kind: sum(1 for _ in _candidates(source, form)) for kind, form in FORMATS.items()}
     # Of formats with one suffix, the first that is listed: what the others are has to be said.
     kind, count = max(counts.items(), key=lambda pair: pair[1])
@@ -478,6 +478,8 @@ class _Import:
         if self.options.leave_out is not None:
             names = {line.split()[0] for line in read_text(self.options.leave_out).splitlines() if line.strip()}
             leave(lambda path: path.stem in names or path.name in names, f"files named in {self.options.leave_out}")
+        if self.kind == "ntu" and self.options.split_as is not None:
+            ntu.check_protocol(self.options.split_as)
         if self.kind == "ntu" and (self.options.split_as or "").startswith("ntu60"):
             leave(ntu.is_of_120_only, "files of NTU RGB+D 120 alone")
         if self._kinetics is not None:

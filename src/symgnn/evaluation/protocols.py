@@ -474,7 +474,9 @@ def load_protocol(
     if name in ("clips", "early"):
         protocol = replace(protocol, sampling="repeat" if sampling == "repeat" else "whole")
     if name == "early":
-        protocol = replace(protocol, ratio=ratio or protocol.ratio)
+        if ratio is not None and not 0 < ratio <= 1:
+            raise InputError(f"--ratio: found {ratio:g}, expected a part of each clip, above 0 and up to 1")
+        protocol = replace(protocol, ratio=protocol.ratio if ratio is None else ratio)
     elif ratio is not None:
         raise InputError(f"protocol {name} shows all of its clips; early shows a part of them")
     persons = protocol.persons if persons is None else persons

@@ -140,14 +140,19 @@ def is_of_120_only(path: Path) -> bool:
     return match is not None and not NtuName(*map(int, match.groups())).in_ntu60
 
 
+def check_protocol(protocol: str) -> None:
+    """Raise InputError where there is no such protocol."""
+    if protocol not in _TRAINING:
+        raise InputError(f"no protocol {protocol!r} of NTU RGB+D (there are: {', '.join(PROTOCOLS)})")
+
+
 def split_of(name: NtuName, protocol: str) -> Literal["train", "test"]:
     """The split of a clip in one of ``PROTOCOLS``.
 
     Raises:
         InputError: there is no such protocol, or it is one of NTU RGB+D 60, which does not have the clip.
     """
-    if protocol not in _TRAINING:
-        raise InputError(f"no protocol {protocol!r} of NTU RGB+D (there are: {', '.join(PROTOCOLS)})")
+    check_protocol(protocol)
     if protocol.startswith("ntu60") and not name.in_ntu60:
         raise InputError(
             f"protocol {protocol}: found setup {name.setup} and action {name.action}, expected at most 17 and 60: "
