@@ -5,6 +5,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from symgnn.config import Preset, preset_from_dict, preset_to_dict
 from symgnn.errors import InputError
 from symgnn.files import write_whole
+from symgnn.models.continual import ContinualSymGNN, why_not_continual
 from symgnn.models.symgnn import SymGNN
 from symgnn.skeleton import Layout, layout_from_dict, layout_to_dict
 from symgnn.types import Output
@@ -129,6 +131,13 @@ class TrainedModel(Described, nn.Module):
         self.network = network.folded(torch.bfloat16 if precision == "bf16" else None) if folded else network
         self.card = card
         self.folded = folded
+
+    @cached_property
+    def continual(self) -> ContinualSymGNN | None:
+        """The network as streams run it, one frame a tick; None where it needs a whole window at every frame."""
+        if not self.folded or why_not_continual(self.preset.model, self.preset.data.observed):
+            return None
+        return ContinualSymGNN(self.network)
 
     def forward(
         self,

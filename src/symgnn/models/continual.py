@@ -124,7 +124,7 @@ class ContinualSymGNN(nn.Module):
         if joints.backbone.agim is not None:
             actional = joints.backbone.agim(state.window.roll(-state.ticks, dims=0)[None])
         features = [
-            Features(trunk.features(memory, state.ticks - 1), actional if index == 0 else None, recent[None])
+            Features(trunk.features(memory, state.ticks - 1).to(recent.dtype), actional if index == 0 else None, recent[None])
             for index, (trunk, memory, recent) in enumerate(zip(self._trunks(), state.blocks, state.recent, strict=True))
         ]
         logits = network.fuse(network.recognise(features))
@@ -171,6 +171,8 @@ class _Trunk(nn.Module):
         return {name: block.start() for name, block in blocks.items() if isinstance(block, ContinualBlock)}
 
     def forward(self, x: Float[Tensor, "branch node channel"], memory: dict[str, list[Tensor]], tick: int) -> None:
+        # The blocks may compute in another precision than what is around them (``SymGNN.folded``).
+        x = x.to(self.scales.pooling.dtype)
         joints = parts = None
         if self.joint_blocks:
             joints = self.joint_blocks["1"](x, memory["joint 1"], tick)

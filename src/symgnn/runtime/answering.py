@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float32, Float64, Int
 
 from symgnn.models.checkpoint import Described, TrainedModel
+from symgnn.types import Output
 
 Windows = Float32[np.ndarray, "batch observed joint channel"]
 
@@ -57,6 +58,11 @@ def answer(model: Described, windows: Windows, horizon: int, together: Int[np.nd
         )
     finally:
         model.train(training)
+    return as_answers(output)
+
+
+def as_answers(output: Output) -> Answers:
+    """What a network put out, as arrays."""
     return Answers(
         # The softmax in double precision adds up to 1 for everyone who checks.
         probabilities=None if output.logits is None else output.logits.double().softmax(dim=-1).cpu().numpy(),
