@@ -23,18 +23,24 @@ if TYPE_CHECKING:
     from symgnn.evaluation import load_protocol as load_protocol
     from symgnn.models.checkpoint import TrainedModel as TrainedModel
     from symgnn.models.checkpoint import load as load
+    from symgnn.runtime import Answer as Answer
     from symgnn.runtime import Prediction as Prediction
+    from symgnn.runtime import Stream as Stream
+    from symgnn.runtime import Streams as Streams
     from symgnn.runtime import predict as predict
     from symgnn.runtime import read_clips as read_clips
     from symgnn.skeleton import load_layout as load_layout
     from symgnn.types import Output as Output
 
 _HOME = {
+    "Answer": "runtime",
     "InputError": "errors",
     "Output": "types",
     "Prediction": "runtime",
     "Preset": "config",
     "Store": "data",
+    "Stream": "runtime",
+    "Streams": "runtime",
     "TrainedModel": "models.checkpoint",
     "evaluate": "evaluation",
     "load": "models.checkpoint",

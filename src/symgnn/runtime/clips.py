@@ -4,7 +4,9 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -14,6 +16,7 @@ from symgnn.data.conforming import Note, at_rate, conform
 from symgnn.data.importing import ImportOptions, find_files, read_recordings
 from symgnn.data.readers.arrays import load_arrays
 from symgnn.data.readers.table import numbers_of, open_table
+from symgnn.data.readers.text import shown
 from symgnn.data.recording import Recording
 from symgnn.errors import InputError
 from symgnn.models.checkpoint import CHANNELS, Described
@@ -203,6 +206,64 @@ def frames_in_use(frames: np.ndarray, model: Described, where: str) -> Frames:
     Raises:
         InputError: another shape, no frames, infinite values, no value at all, or no numbers.
     """
+    values = _joints_in_use(frames, model, where)
+    if np.isnan(values).all():
+        raise InputError(f"{where}: every value of the joints in use is missing (NaN); expected some motion")
+    return values
+
+
+def frame_in_use(frame: Any, model: Described, where: str) -> Float32[np.ndarray, "joint channel"] | None:
+    """The joints in use of one frame, as of a detector or a line of JSON; None where it sees nobody.
+
+    Args:
+        frame: (joints, channels) or (joints x channels), whatever ``np.asarray`` takes; NaN or None where a value is missing,
+            None also in place of a joint, or of all of them.
+        model: whose layout and space.
+        where: what the frame is called in messages.
+
+    Raises:
+        InputError: another shape, infinite values, or no numbers.
+    """
+    if frame is None or (isinstance(frame, list | tuple) and frame and all(joint is None for joint in frame)):
+        return None
+    values = _joints_in_use(_numbers(frame, CHANNELS[model.preset.data.space], where)[None], model, where, alone=True)[0]
+    return None if np.isnan(values).all() else values
+
+
+def _numbers(frame: Any, channels: int, where: str) -> np.ndarray:
+    """An array of what a user gave as a frame, None being NaN."""
+    try:
+        array = np.asarray(frame)
+        if array.dtype != object:
+            return array
+    except ValueError:
+        pass  # rows of different lengths: joints that are None among them
+    if not isinstance(frame, list | tuple | np.ndarray):
+        raise InputError(f"{where}: found {type(frame).__name__}, expected the joints of one frame, a list of numbers each")
+    flat = not any(isinstance(row, list | tuple | np.ndarray) for row in frame)
+    rows: list[Any] = [[row] for row in frame] if flat else [[None] * channels if row is None else row for row in frame]
+    width = len(rows[0]) if isinstance(rows[0], list | tuple | np.ndarray) else channels
+    for joint, row in enumerate(rows):
+        if not isinstance(row, list | tuple | np.ndarray):
+            raise InputError(
+                f"{where}: joint {joint}: found {shown(repr(row))}, expected {channels} numbers, or None where missing"
+            )
+        for value in row:
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
+                raise InputError(
+                    f"{where}: joint {joint}: found {shown(repr(value))}, expected a number, or None where missing"
+                )
+        if len(row) != width:
+            raise InputError(f"{where}: joint {joint}: found {len(row)} numbers, expected {width} as in the first one")
+    try:
+        values = np.array([[np.nan if value is None else float(value) for value in row] for row in rows])
+    except OverflowError:
+        raise InputError(f"{where}: found a number beyond all floating point, expected a finite one") from None
+    return values[:, 0] if flat else values
+
+
+def _joints_in_use(frames: np.ndarray, model: Described, where: str, *, alone: bool = False) -> Frames:
+    """As ``frames_in_use``, whether or not anybody is seen; ``alone`` is one frame, and messages speak of that."""
     layout, space = model.layout, model.preset.data.space
     nodes, stored, channels = layout.num_nodes, len(layout.stored(space)), CHANNELS[space]
     if not (np.issubdtype(frames.dtype, np.floating) or np.issubdtype(frames.dtype, np.integer)):
@@ -211,8 +272,9 @@ def frames_in_use(frames: np.ndarray, model: Described, where: str) -> Frames:
     if frames.ndim == 2 and frames.shape[1] in {size * channels for size in sizes}:
         frames = frames.reshape(len(frames), -1, channels)
     if frames.ndim != 3 or frames.shape[2] != channels or frames.shape[1] not in sizes:
+        shape, form = (frames.shape[1:], "(") if alone else (frames.shape, "(frames, ")
         raise InputError(
-            f"{where}: found shape {frames.shape}; expected (frames, joints, {channels}) with {_counts(model)}: "
+            f"{where}: found shape {shape}; expected {form}joints, {channels}) with {_counts(model)}: "
             f"convert the clip to layout {layout.name}, or use a checkpoint trained on its joints"
         )
     if not len(frames):
@@ -223,14 +285,10 @@ def frames_in_use(frames: np.ndarray, model: Described, where: str) -> Frames:
     if np.isinf(values).any():
         frame, joint, channel = np.argwhere(np.isinf(values))[0]
         raise InputError(
-            f"{where}: frame {frame}, joint {names[joint]}, channel {channel}: found {frames[frame, joint, channel]}, expected "
-            "a finite number (NaN where a joint is missing)"
+            f"{where}: {'' if alone else f'frame {frame}, '}joint {names[joint]}, channel {channel}: found "
+            f"{frames[frame, joint, channel]}, expected a finite number (NaN where a joint is missing)"
         )
-    if values.shape[1] != nodes:
-        values = values[:, list(layout.columns(space))]
-    if np.isnan(values).all():
-        raise InputError(f"{where}: every value of the joints in use is missing (NaN); expected some motion")
-    return values
+    return values if values.shape[1] == nodes else values[:, list(layout.columns(space))]
 
 
 def _counts(model: Described) -> str:

@@ -82,7 +82,7 @@ def predict(
     read = [frames_in_use(np.asarray(clip), model, name) for clip, name in zip(clips, called, strict=True)]
     whole = data.sampling == "whole"
     for frames, name in zip(read, called, strict=True):
-        _look_at_size(frames, model, name)
+        look_at_size(frames, model, name)
     found = [_window(frames, data) for frames in read]
     for (_, padded), name in zip(found, called, strict=True):
         if padded:
@@ -119,7 +119,7 @@ def predict(
     ]
 
 
-def _look_at_size(frames: Frames, model: Described, name: str) -> None:
+def look_at_size(frames: Frames, model: Described, name: str) -> None:
     """Warn of a body in another unit: what a model says of millimetres taken for metres is worth nothing."""
     if model.preset.data.space != "xyz":
         return
@@ -158,8 +158,17 @@ def _window(frames: Frames, data: DataConfig) -> tuple[Float32[np.ndarray, "obse
     observed = data.observed
     if data.sampling == "whole":
         return evenly(frames, observed), 0
-    kept = frames[:: -data.step][:observed][::-1]
+    return filled(frames[:: -data.step][:observed][::-1], data)
+
+
+def filled(
+    kept: Float32[np.ndarray, "time joint channel"], data: DataConfig
+) -> tuple[Float32[np.ndarray, "observed joint channel"], int]:
+    """The window that so many frames at the model's rate or fewer make, and how many of its frames are padding (reading 4)."""
+    observed = data.observed
     padded = observed - len(kept)
+    if not padded:
+        return kept, 0
     if data.sampling == "repeat":
         return np.resize(kept[::-1], (observed, *kept.shape[1:]))[::-1].copy(), 0
     return np.concatenate([np.repeat(kept[:1], padded, axis=0), kept]), padded
