@@ -12,11 +12,12 @@ from jaxtyping import Float32
 
 from symgnn.data.readers.text import shown
 from symgnn.errors import InputError
-from symgnn.models.checkpoint import CHANNELS, Described
+from symgnn.models.checkpoint import CHANNELS, Described, TrainedModel
 from symgnn.runtime.answering import Answers, answer
 from symgnn.runtime.clips import frame_in_use
 from symgnn.runtime.predict import filled, look_at_size
 from symgnn.runtime.recent import Recent
+from symgnn.runtime.ticks import Ticks
 
 SAME = 1e-3
 """Part of the model's frame within which two times are one."""
@@ -147,6 +148,10 @@ class Stream:
     Models trained on repeated clips look at the last window too; while it is not full, ``warm_up="repeat"`` repeats the clip so
     far as predict does. Models trained on whole clips look at the last ``seconds`` in as many frames as they observe.
 
+    A network that goes on from frame to frame (reading 42; the preset ``cmu-live``) computes one frame a tick. Ticks come at the
+    model's rate from the first frame on: an answer rests on the last tick at or before the newest frame, as its ``time`` says,
+    and a frame that completes no tick has none. What was computed stays as it is, also where a late frame comes.
+
     One stream is for one thread. A service that answers many at once uses [add][symgnn.runtime.stream.Stream.add] and
     [settle][symgnn.runtime.stream.Stream.settle] with [answer][symgnn.runtime.answering.answer] between them.
     """
@@ -207,10 +212,13 @@ class Stream:
         nodes = model.layout.num_nodes
         self._edges = edges
         self._pairs = np.flatnonzero(~np.eye(nodes, dtype=bool))
+        network = model.continual if isinstance(model, TrainedModel) and data.persons == 1 else None
+        self._ticks = None if network is None else Ticks(network, self._spacing)
         self._recent = Recent(
             nodes,
             CHANNELS[data.space],
-            span=self._span,
+            # The last tick may be up to a frame before the newest frame.
+            span=self._span + (0 if self._ticks is None else self._spacing),
             closest=0.9 * min(self._spacing / 2, 1 / model.fps),
             same=SAME * self._spacing,
             turning=data.space == "expmap",
@@ -227,6 +235,8 @@ class Stream:
 
     def _begin(self) -> None:
         self._recent.clear()
+        if self._ticks is not None:
+            self._ticks.clear()
         self._beginning += 1
         self._smooth: np.ndarray | None = None
         self._smooth_time = -math.inf
@@ -241,6 +251,11 @@ class Stream:
         """Frames of the window that are known so far, ``need`` where it is full."""
         times = self._recent.times
         return min(int((times[-1] - times[0]) / self._spacing + SAME) + 1, self.need) if len(times) else 0
+
+    @property
+    def ticking(self) -> bool:
+        """Whether the network goes on from frame to frame, in place of a window at every frame."""
+        return self._ticks is not None
 
     @property
     def stats(self) -> Stats:
@@ -263,7 +278,17 @@ class Stream:
                 it was before.
         """
         window = self.add(frame, time)
-        return None if window is None else self.settle(window, answer(self.model, window.frames[None], self.horizon), 0)
+        if window is not None:
+            return self.answer(window)
+        if self._ticks is not None:
+            self._ticks.compute()  # not all of the first window's at once, when it is full
+        return None
+
+    def answer(self, window: Window) -> Answer:
+        """Answer the latest window of ``add``."""
+        if self._ticks is not None and window.beginning == self._beginning:
+            return self.settle(window, self._ticks.answer(self.horizon), 0)
+        return self.settle(window, answer(self.model, window.frames[None], self.horizon), 0)
 
     def add(self, frame: Any, time: Any = None) -> Window | None:
         """Take a frame in, as [push][symgnn.runtime.stream.Stream.push] does, and hand out the window to be answered."""
@@ -292,7 +317,14 @@ class Stream:
                 counts.late += 1
         if not recent.put(time, pose):
             return None
-        have, observed = self.have, self.need
+        have, observed, last = self.have, self.need, time
+        if self._ticks is not None:
+            moments = self._ticks.due(time, SAME * self._spacing)
+            if not len(moments):
+                return None
+            last = float(moments[-1])
+            repeat = observed - 1 if self._warm_up == "repeat" and len(recent) == 1 else 0
+            self._ticks.add(recent.at(moments), repeat)
         if have < observed and self._warm_up == "wait":
             return None
         spacing = self._spacing
@@ -300,11 +332,11 @@ class Stream:
             # What there is so far in as many frames, as predict looks at a short clip.
             spacing = min(spacing, (time - recent.times[0]) / (observed - 1))
             have = observed
-        frames, padded = filled(recent.at(time - spacing * np.arange(have - 1, -1, -1)), data)
+        frames, padded = filled(recent.at(last - spacing * np.arange(have - 1, -1, -1)), data)
         if not counts.sized:
             counts.sized = True
             look_at_size(frames, self.model, "stream")
-        return Window(frames, time, padded, 1000 * spacing, began, self._beginning)
+        return Window(frames, last, padded, 1000 * spacing, began, self._beginning)
 
     def settle(self, window: Window, answers: Answers, row: int) -> Answer:
         """The answer to a window of this stream.
@@ -475,16 +507,17 @@ class Streams:
         """Answer windows of ``add`` by one call of the model; those of one time are of persons seen together."""
         if not windows:
             return {}
+        if self._pattern.ticking:
+            return {track: self._known(track).answer(window) for track, window in windows.items()}
         rows = sorted(windows, key=lambda track: windows[track].time)
         together = self._together([windows[track].time for track in rows])
         answers = answer(self.model, np.stack([windows[track].frames for track in rows]), self._pattern.horizon, together)
-        found = {track: self._settle(track, windows[track], answers, row) for row, track in enumerate(rows)}
+        found = {track: self._known(track).settle(windows[track], answers, row) for row, track in enumerate(rows)}
         return {track: found[track] for track in windows}
 
-    def _settle(self, track: Hashable, window: Window, answers: Answers, row: int) -> Answer:
+    def _known(self, track: Hashable) -> Stream:
         # Who has been forgotten in between is answered all the same, by what that window alone says.
-        stream = self._tracks[track].stream if track in self._tracks else self._stream()
-        return stream.settle(window, answers, row)
+        return self._tracks[track].stream if track in self._tracks else self._stream()
 
     def _together(self, times: list[float]) -> np.ndarray | None:
         """A number for so many at a time as are recognised together; None where everybody is alone."""
