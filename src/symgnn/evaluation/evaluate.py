@@ -17,7 +17,7 @@ from symgnn.evaluation.metrics import angle_error, confusion_matrix, mpjpe, pck,
 from symgnn.evaluation.protocols import UNLABELLED, Metric, Protocol, Window
 from symgnn.evaluation.result import Errors, Recognition, Result
 from symgnn.models.baselines import ZeroVelocity
-from symgnn.models.checkpoint import TrainedModel
+from symgnn.models.checkpoint import Described
 from symgnn.nn import mean_of_persons
 from symgnn.types import Motion, Output
 
@@ -68,7 +68,7 @@ def evaluate(
             model answers with NaN or infinite values.
     """
     name = name or _name(model)
-    if isinstance(model, TrainedModel):
+    if isinstance(model, Described):
         selection = selection or model.card.selection
     _check_fit(model, protocol, store, name)
     class_names = tuple(class_names or getattr(model, "class_names", store.class_names))
@@ -139,7 +139,7 @@ def _answer(model: Model, observed: Motion, horizon: int, together: Int[Tensor, 
     alone = bool((together == torch.arange(len(together), device=together.device)).all())
     if alone:
         return model(observed, horizon)
-    if isinstance(model, TrainedModel):
+    if isinstance(model, Described):
         return model(observed, horizon, together)
     output = model(observed, horizon)
     return output if output.logits is None else replace(output, logits=mean_of_persons(output.logits, together))
@@ -255,7 +255,7 @@ def _recognition(
 
 
 def _name(model: Model) -> str:
-    return model.preset.name if isinstance(model, TrainedModel) else str(getattr(model, "name", type(model).__name__))
+    return model.preset.name if isinstance(model, Described) else str(getattr(model, "name", type(model).__name__))
 
 
 def _mean(model: Model, protocol: Protocol, store: Store) -> Tensor | None:
@@ -266,7 +266,7 @@ def _mean(model: Model, protocol: Protocol, store: Store) -> Tensor | None:
 
 
 def _observed(model: Model, protocol: Protocol) -> int:
-    if isinstance(model, TrainedModel):
+    if isinstance(model, Described):
         return model.preset.data.observed
     return getattr(model, "observed", protocol.observed)
 
@@ -275,7 +275,7 @@ def _check_fit(model: Model, protocol: Protocol, store: Store, name: str) -> Non
     layout = getattr(model, "layout", None)
     if layout is not None:
         store.require(layout)
-    if isinstance(model, TrainedModel):
+    if isinstance(model, Described):
         data = model.preset.data
         store.require(model.layout, data.space)
         if data.step != protocol.step:

@@ -3,11 +3,11 @@
 import pickle
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -96,9 +96,12 @@ class Card:
 
 
 class Described:
-    """A model with its card, whatever runs it: it knows what its numbers mean."""
+    """A model with its card, whatever runs it: callable on windows, and it knows what its numbers mean."""
 
     card: Card
+
+    if TYPE_CHECKING:
+        __call__: Callable[..., Any]  # windows, horizon -> Output, as SymGNN.forward
 
     @property
     def preset(self) -> Preset:
@@ -200,6 +203,8 @@ def load(
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """The raw content of a checkpoint, checked to be one of symgnn's."""
     path = Path(path)
+    if path.suffix.lower() == ".onnx":
+        raise InputError(f"{path}: an exported model, not a checkpoint: open it with symgnn.open_onnx")
     if not path.is_file():
         shipped = (
             f", or the name of a model that comes with the package ({', '.join(names)})" if (names := shipped_names()) else ""

@@ -19,7 +19,7 @@ class _MLP(nn.Sequential):
         )
 
 
-class _EdgeMLP(nn.Module):
+class EdgeMLP(nn.Module):
     """f_e of eq. (1a) and the mean of eq. (1b): mean over j ≠ i of MLP([p_i, p_j]).
 
     The first layer acts on a concatenation, so W [p_i, p_j] = W_1 p_i + W_2 p_j: two products over joints and a broadcast
@@ -62,9 +62,9 @@ class ActionalGraphInference(nn.Module):
 
     def __init__(self, features: int, hidden: int = 128, iterations: int = 2, dropout: float = 0.1):
         super().__init__()
-        self.features = features
+        self.features, self.hidden = features, hidden
         self.embed = _MLP(features, hidden, dropout)
-        self.edges = nn.ModuleList(_EdgeMLP(hidden, hidden, dropout) for _ in range(iterations))
+        self.edges = nn.ModuleList(EdgeMLP(hidden, hidden, dropout) for _ in range(iterations))
         self.nodes = nn.ModuleList(_MLP(hidden, hidden, dropout) for _ in range(iterations))
         self.outgoing = nn.Sequential(_MLP(hidden, hidden, dropout), nn.Linear(hidden, hidden))
         self.incoming = nn.Sequential(_MLP(hidden, hidden, dropout), nn.Linear(hidden, hidden))

@@ -148,7 +148,7 @@ class Stream:
     Models trained on repeated clips look at the last window too; while it is not full, ``warm_up="repeat"`` repeats the clip so
     far as predict does. Models trained on whole clips look at the last ``seconds`` in as many frames as they observe.
 
-    A network that goes on from frame to frame (reading 42; the preset ``cmu-live``) computes one frame a tick. Ticks come at the
+    A network that goes on from frame to frame (reading 42; preset ``cmu-live``) computes one frame a tick. Ticks come at the
     model's rate from the first frame on: an answer rests on the last tick at or before the newest frame, as its ``time`` says,
     and a frame that completes no tick has none. What was computed stays as it is, also where a late frame comes.
 
