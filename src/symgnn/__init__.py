@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from symgnn.runtime import Prediction as Prediction
     from symgnn.runtime import Stream as Stream
     from symgnn.runtime import Streams as Streams
+    from symgnn.runtime import export as export
+    from symgnn.runtime import open_onnx as open_onnx
     from symgnn.runtime import predict as predict
     from symgnn.runtime import read_clips as read_clips
     from symgnn.skeleton import load_layout as load_layout
@@ -43,12 +45,14 @@ _HOME = {
     "Streams": "runtime",
     "TrainedModel": "models.checkpoint",
     "evaluate": "evaluation",
+    "export": "runtime",
     "load": "models.checkpoint",
     "load_layout": "skeleton",
     "load_preset": "config",
     "load_protocol": "evaluation",
     "make_motion": "data",
     "open_data": "data",
+    "open_onnx": "runtime",
     "predict": "runtime",
     "preset_names": "config",
     "read_clips": "runtime",

@@ -34,7 +34,8 @@ from symgnn.cli.data import (
     data_split,
     data_view,
 )
-from symgnn.cli.shared import File, Folder, Switch, check_place, duration, say, show
+from symgnn.cli.live import export
+from symgnn.cli.shared import File, Folder, Switch, check_place, checkpoint_file, duration, say, show
 from symgnn.config import (
     DataConfig,
     ModelConfig,
@@ -50,6 +51,7 @@ from symgnn.files import is_first_process
 
 if TYPE_CHECKING:
     from symgnn.models.checkpoint import TrainedModel
+    from symgnn.runtime import OnnxModel
     from symgnn.skeleton import Layout
 
 ZERO_VELOCITY = "zero-velocity"
@@ -128,7 +130,7 @@ def train(
 
 
 def evaluate(
-    model: Annotated[Positional[str], arg(metavar="RUN|CHECKPOINT|BASELINE")],
+    model: Annotated[Positional[str], arg(metavar="RUN|CHECKPOINT|MODEL.onnx|BASELINE")],
     /,
     data: Folder,
     protocol: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
@@ -141,8 +143,9 @@ def evaluate(
     """Judge a model by a protocol, beside zero-velocity on the same clips.
 
     Args:
-        model: folder of a run, a checkpoint, or a baseline: zero-velocity repeats the last pose; linear (logistic regression)
-            and nearest (neighbour) recognise from the numbers of the training clips, to tell whether the network is worth it.
+        model: folder of a run, a checkpoint, a file of symgnn export, or a baseline: zero-velocity repeats the last pose;
+            linear (logistic regression) and nearest (neighbour) recognise from the numbers of the training clips, to tell
+            whether the network is worth it.
         data: a store, or a benchmark's own folder.
         protocol: cmu-short, cmu-long, h36m-8, h36m-256 (angles), h36m-3d-8, h36m-3d-256 (places), ntu, kinetics, demo (any
             positions), image (those in an image), recognition (windows), clips (whole ones) or early (their beginning); by
@@ -159,7 +162,7 @@ def evaluate(
         raise InputError("--html needs a trained model")
     if model == ZERO_VELOCITY and protocol is None:
         raise InputError("--protocol is needed: zero-velocity has no preset")
-    trained = None if model in BASELINES else _load(model, selection)
+    trained = None if model in BASELINES else _load_any(model, selection)
     from symgnn.data import open_data, recognise
     from symgnn.evaluation import Model, load_protocol
     from symgnn.evaluation import evaluate as judge
@@ -186,16 +189,21 @@ def evaluate(
             ratio=window.ratio if ratio is None and name == "early" else ratio,
             persons=window.persons,
         )
-        from symgnn.experiments.report import answers
+        from symgnn.models.checkpoint import TrainedModel
 
+        if html is not None and not isinstance(trained, TrainedModel):
+            raise InputError("--html needs the checkpoint that the file was exported from")
         store = open_data(data, kind=recognise(data, trained.layout.name))
-        with answers(trained) as answered:
+        if html is None or not isinstance(trained, TrainedModel):
             result = judge(trained, rules, store, up_to=up_to, progress=True)
-        if html is not None:
-            from symgnn.experiments.report import report_data
+        else:
+            from symgnn.experiments.report import answers, report_data
             from symgnn.viz import report_page, write_page
 
-            run = _checkpoint(model, selection).parent
+            with answers(trained) as answered:
+                result = judge(trained, rules, store, up_to=up_to, progress=True)
+
+            run = checkpoint_file(model, selection).parent
             command = shlex.join(["symgnn", "evaluate", model, "--data", str(data), "--protocol", rules.name])
             figures = report_data(
                 trained,
@@ -217,7 +225,7 @@ def evaluate(
 
 
 def predict(
-    checkpoint: Annotated[Positional[str], arg(metavar="RUN|CHECKPOINT")],
+    checkpoint: Annotated[Positional[str], arg(metavar="RUN|CHECKPOINT|MODEL.onnx")],
     clips: Annotated[Positional[tuple[str, ...]], arg(metavar="CLIP...")],
     /,
     out: File = None,
@@ -236,7 +244,7 @@ def predict(
     resampled to the model's rate; joints are found by name, or mapped from another body. Each person is a clip.
 
     Args:
-        checkpoint: of symgnn train; it holds all that is needed.
+        checkpoint: of symgnn train, or a file of symgnn export; it holds all that is needed.
         clips: files or folders of any format of symgnn data import, a store, or STORE:7 for its clip 7.
         out: file for class probabilities and future poses: .json or .npz.
         html: page with each clip's answer and an animation of it.
@@ -253,7 +261,7 @@ def predict(
         raise InputError(f"--out {out}: found the suffix {out.suffix!r}, expected .json or .npz")
     for path in filter(None, (out, html)):
         check_place(path)
-    model = _load(checkpoint, "last")
+    model = _load_any(checkpoint, "last")
     from symgnn.data.importing import ImportOptions
     from symgnn.runtime import predict as answer
     from symgnn.runtime import prediction_page, read_clips, scenes, write_predictions
@@ -413,6 +421,7 @@ _COMMANDS: dict[str, Callable[..., int]] = {
     "train": train,
     "evaluate": evaluate,
     "predict": predict,
+    "export": export,
     "info": info,
     "bench data": bench_data,  # before "bench", whose words it begins with
     "bench": bench,
@@ -534,24 +543,21 @@ def _is_preset(subject: str) -> bool:
     return not Path(subject).exists() and Path(subject).name == subject and not Path(subject).suffix
 
 
-def _checkpoint(subject: str, selection: str) -> Path:
-    """File of a checkpoint, or of one of a run's."""
-    path = Path(subject)
-    if not path.is_dir():
-        return path
-    file = path / f"{selection}.ckpt"
-    if not file.is_file():
-        there = ", ".join(sorted(entry.name for entry in path.glob("*.ckpt"))) or "no checkpoint"
-        raise InputError(f"{path}: has no {file.name} (there is {there}); expected the folder of a run of symgnn train")
-    return file
-
-
 def _load(subject: str, selection: str, *, folded: bool = True) -> "TrainedModel":
     import torch
 
     from symgnn.models.checkpoint import load
 
-    return load(_checkpoint(subject, selection), "cuda" if torch.cuda.is_available() else "cpu", folded=folded)
+    return load(checkpoint_file(subject, selection), "cuda" if torch.cuda.is_available() else "cpu", folded=folded)
+
+
+def _load_any(subject: str, selection: str) -> "TrainedModel | OnnxModel":
+    """A checkpoint, or an exported file."""
+    if Path(subject).suffix.lower() != ".onnx":
+        return _load(subject, selection)
+    from symgnn.runtime import open_onnx
+
+    return open_onnx(subject)
 
 
 def _classes(layout: str) -> int:

@@ -40,3 +40,15 @@ def check_place(path: Path) -> None:
         raise InputError(f"{path}: is a folder; expected the name of a file to write")
     if not path.parent.is_dir():
         raise InputError(f"{path}: there is no folder {path.parent}; make it first")
+
+
+def checkpoint_file(subject: str, selection: str) -> Path:
+    """File of a checkpoint, or of one of a run's."""
+    path = Path(subject)
+    if not path.is_dir():
+        return path
+    file = path / f"{selection}.ckpt"
+    if not file.is_file():
+        there = ", ".join(sorted(entry.name for entry in path.glob("*.ckpt"))) or "no checkpoint"
+        raise InputError(f"{path}: has no {file.name} (there is {there}); expected the folder of a run of symgnn train")
+    return file
