@@ -2,12 +2,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from symgnn.data import MOVEMENTS, Store, WindowSampler, make_motion, opening
-from symgnn.skeleton import load_layout
+from symgnn.data.synthetic import perform, perform_rotations
+from symgnn.skeleton import forward_kinematics, load_layout
 
 JOINTS = load_layout("cmu").joints
 PLACES = [[0.7795, 0.8287, 2.2847], [1.7138, 1.3017, -1.1721], [-1.2410, 0.8306, -1.4726]]
@@ -247,3 +249,33 @@ def test_in_place_takes_the_path_away_and_nothing_else(tmp_path: Path):
     np.testing.assert_allclose(here.frames[..., 1], travelling[..., 1], atol=1e-6)
     np.testing.assert_allclose(here.frames[..., [0, 2]], travelling[..., [0, 2]] - hips, atol=0.06)
     assert np.abs(here.frames[:, 0, [0, 2]]).max() < 0.06 < np.abs(hips).max()
+
+
+def bend(places: np.ndarray, first: str, middle: str, last: str) -> np.ndarray:
+    """Degrees by which a chain of two bones is bent, in each frame."""
+    upper, lower = places[:, joint(middle)] - places[:, joint(first)], places[:, joint(last)] - places[:, joint(middle)]
+    cosine = (upper * lower).sum(axis=1) / np.linalg.norm(upper, axis=1) / np.linalg.norm(lower, axis=1)
+    return np.degrees(np.arccos(cosine.clip(-1, 1)))
+
+
+@pytest.mark.parametrize("movement", MOVEMENTS)
+def test_the_motion_in_rotations_bends_as_that_in_places_does(movement: str):
+    places = perform(movement, seed=4)
+    rows = perform_rotations(movement, seed=4)
+    assert rows.shape == (250, 39, 3) and not rows[:, :2].any()
+    drawn = forward_kinematics(torch.from_numpy(rows), load_layout("cmu")).numpy()
+    chains = [(f"{side}UpLeg", f"{side}Leg", f"{side}Foot") for side in ("Left", "Right")]
+    chains += [(f"{side}Arm", f"{side}ForeArm", f"{side}Hand") for side in ("Left", "Right")]
+    largest = 0.0
+    for chain in chains:
+        a, b = bend(places, *chain), bend(drawn, *chain)
+        # A sensor's noise of some millimetres turns a forearm by some degrees.
+        assert np.abs(a - b).mean() < 8.0
+        if np.ptp(b) > 30.0:
+            assert np.corrcoef(a, b)[0, 1] > 0.9
+        largest = max(largest, np.ptp(b))
+    assert largest > 30.0
+    # Upright, its left side at +x; and no rotation jumps by a turn.
+    assert (drawn[:, joint("LeftArm"), 0] > drawn[:, joint("RightArm"), 0]).all()
+    assert (drawn[:, joint("Head"), 1] > drawn[:, joint("LeftFoot"), 1] + 10).all()
+    assert np.abs(np.diff(rows, axis=0)).max() < 1.5

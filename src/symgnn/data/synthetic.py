@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import roma
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from numpy.random import PCG64, Generator, SeedSequence
 from torch import Tensor
 
@@ -90,6 +90,38 @@ def make_motion(
         unit="m",
         notes={"origin": "built-in motion", "seed": seed},
     )
+
+
+def perform(movement: str, *, seconds: float = 10.0, seed: int = 0) -> Float32[np.ndarray, "time joint 3"]:
+    """Somebody doing one of [MOVEMENTS][symgnn.data.synthetic.MOVEMENTS] above one spot, with no store in between.
+
+    Args:
+        movement: which.
+        seconds: how long, from standing into it; at least 3.
+        seed: decides everything random.
+
+    Returns:
+        Positions of the 38 joints of layout cmu in metres, y upwards, 25 frames a second.
+    """
+    random = _stream(seed, 100 + MOVEMENTS.index(movement))
+    person = _person(load_layout("cmu"), random)
+    return _perform(movement, person, round(seconds * FPS), random, in_place=True).astype(np.float32)
+
+
+def perform_rotations(movement: str, *, seconds: float = 10.0, seed: int = 0) -> Float32[np.ndarray, "time stored 3"]:
+    """As [perform][symgnn.data.synthetic.perform], in the rotations of the CMU benchmark and without a sensor's noise.
+
+    Returns:
+        Rows of layout cmu: translation and root at zero (the body is upright and faces forwards), then an exponential map a
+        joint, in the convention of ``forward_kinematics``; 25 frames a second.
+    """
+    random = _stream(seed, 100 + MOVEMENTS.index(movement))
+    layout = load_layout("cmu")
+    person = _person(layout, random)
+    pose, _ = _act(movement, round(seconds * FPS), random)
+    rows = _rows(pose, person).numpy().astype(np.float32)
+    rows[:, :2] = 0.0
+    return rows
 
 
 def _stream(*key: int) -> Generator:
@@ -170,9 +202,8 @@ class _Manner:
         return value * self.random.uniform(1 - spread, 1 + spread)
 
 
-def _perform(
-    movement: str, person: Layout, frames: int, random: Generator, in_place: bool
-) -> Float[np.ndarray, "time joint 3"]:
+def _act(movement: str, frames: int, random: Generator) -> tuple[_Pose, Curve]:
+    """The angles of a performance, and when it moves."""
     time = np.arange(frames) / FPS
     active = _bouts(random, time)
     side, other = _SIDES if random.random() < 0.5 else reversed(_SIDES)
@@ -182,7 +213,14 @@ def _perform(
     _stand(pose, manner)
     arms_are_free = _MOVEMENTS[movement](pose, manner)
     _carry_arms(pose, manner, arms_are_free)
+    return pose, active
 
+
+def _perform(
+    movement: str, person: Layout, frames: int, random: Generator, in_place: bool
+) -> Float[np.ndarray, "time joint 3"]:
+    pose, active = _act(movement, frames, random)
+    time = pose.time
     turning = random.normal(0.0, 12.0) * active if movement in ("walking", "running") else 0.0
     heading = random.uniform(0, 360) + np.cumsum(np.broadcast_to(turning, time.shape)) / FPS + _wander(random, time, 6.0)
     body = _place(pose, person, heading)
@@ -405,6 +443,11 @@ def _rise(time: Curve, start: float, duration: float) -> Curve:
 def _place(pose: _Pose, person: Layout, heading: Curve) -> Float[np.ndarray, "time joint 3"]:
     """Joints around the root at the origin: forward kinematics of the pose, turned to the heading."""
     pose.add("Hips", turned=heading)
+    return forward_kinematics(_rows(pose, person), person).numpy()
+
+
+def _rows(pose: _Pose, person: Layout) -> Float[Tensor, "time stored 3"]:
+    """The exponential maps of a pose, the root at the origin."""
     rest = _rest(person)
     above = rest[list(person.parents)]
     above[person.parents.index(-1)] = np.eye(3)
@@ -413,7 +456,7 @@ def _place(pose: _Pose, person: Layout, heading: Curve) -> Float[np.ndarray, "ti
     rows = torch.zeros(len(pose.time), 1 + len(person.joints), 3, dtype=torch.float64)
     rows[:, 1:] = _triples(above.swapaxes(-1, -2) @ rest)
     rows[:, [1 + joint for joint in moving]] = _triples(above[moving].swapaxes(-1, -2) @ turns @ rest[moving])
-    return forward_kinematics(rows, person).numpy()
+    return rows
 
 
 def _triples(rotations: Float[np.ndarray, "*lead 3 3"]) -> Float[Tensor, "*lead 3"]:
