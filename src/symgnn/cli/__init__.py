@@ -34,7 +34,7 @@ from symgnn.cli.data import (
     data_split,
     data_view,
 )
-from symgnn.cli.live import export
+from symgnn.cli.live import export, serve
 from symgnn.cli.shared import File, Folder, Switch, check_place, checkpoint_file, duration, say, show
 from symgnn.config import (
     DataConfig,
@@ -421,6 +421,7 @@ _COMMANDS: dict[str, Callable[..., int]] = {
     "train": train,
     "evaluate": evaluate,
     "predict": predict,
+    "serve": serve,
     "export": export,
     "info": info,
     "bench data": bench_data,  # before "bench", whose words it begins with
