@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help install demo test check format bench clean
+.PHONY: help install demo test check format bench web clean
 
 help:
 	@echo 'make install  set up $(VENV): symgnn, its dependencies, the tests and tools'
@@ -14,6 +14,7 @@ help:
 	@echo 'make check    format, lint and types'
 	@echo 'make format   put the format right, and what lint can put right'
 	@echo 'make bench    speed on this machine, beside its floor'
+	@echo 'make web      build the live page anew from web/ (needs node and npm)'
 	@echo 'make clean    remove $(VENV) and all caches; runs/ stays'
 
 install: $(READY)
@@ -42,6 +43,9 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/symgnn bench
 
+web:
+	cd web && npm ci && npm run build
+
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) web/node_modules build dist .pytest_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
