@@ -83,7 +83,9 @@ def walker(time: float, *, away: float = 0.0) -> Pose:
     return [[x + away, y, z] for x, y, z in (pose[name] for name in POINTS)]
 
 
-def tick(time: float, *, away: float = 0.0, pose: Pose | None = None, label: str | None = "walking", **changes: Any) -> dict[str, Any]:
+def tick(
+    time: float, *, away: float = 0.0, pose: Pose | None = None, label: str | None = "walking", **changes: Any
+) -> dict[str, Any]:
     """A tick of somebody who walks, with 25 predicted frames."""
     sure = 0.7 + 0.2 * math.sin(time)
     others = [0.5, 0.2, 0.1, 0.08, 0.06, 0.04, 0.02]
@@ -177,7 +179,12 @@ class PageServer:
         if content is None:
             return connection.respond(http.HTTPStatus.NOT_FOUND, "nothing here\n")
         kind = KINDS[Path(FILES[path]).suffix]
-        headers = {"Content-Type": kind, "Content-Security-Policy": POLICY, "Content-Length": str(len(content)), "Connection": "close"}
+        headers = {
+            "Content-Type": kind,
+            "Content-Security-Policy": POLICY,
+            "Content-Length": str(len(content)),
+            "Connection": "close",
+        }
         return Response(200, "OK", Headers(headers), content)
 
     async def _watch(self, viewer: ServerConnection) -> None:

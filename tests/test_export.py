@@ -116,6 +116,8 @@ VARIANTS: dict[str, tuple[ModelConfig, DataConfig, symgnn.skeleton.Layout]] = {
     "one block": (
         replace(MODEL, graph_channels=(6,), channels=(4,), strides=(2,), kernels=(5,), fuse_after=(), scales="joint"), XYZ, TINY
     ),
+    "unpadded": (replace(MODEL, padding="none"), replace(XYZ, observed=24), TINY),
+    "actional graph in the decoder": (replace(MODEL, padding="none", actional_in="decoder"), replace(XYZ, observed=25), TINY),
     "expmap": (MODEL, EXPMAP, TINY),
     "image": (replace(MODEL, placement="centre"), replace(XYZ, space="xyc"), TINY),
     "centre": (replace(MODEL, placement="centre", recognition=False), XYZ, TINY),
@@ -204,7 +206,7 @@ def test_refuses_what_does_not_fit(model: TrainedModel, file: Path):
         opened(windows(model, 1), 0)
     with pytest.raises(InputError, match="threads: found 0"):
         open_onnx(file, threads=0)
-    with pytest.raises(InputError, match=r"an exported model, not a checkpoint: open it with symgnn\.open_onnx"):
+    with pytest.raises(InputError, match=r"found an exported model, expected the checkpoint it was made from"):
         symgnn.load(file)
     with pytest.raises(InputError, match=r"found the suffix '\.pt', expected \.onnx"):
         export(model, file.with_suffix(".pt"))

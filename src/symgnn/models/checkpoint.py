@@ -204,7 +204,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """The raw content of a checkpoint, checked to be one of symgnn's."""
     path = Path(path)
     if path.suffix.lower() == ".onnx":
-        raise InputError(f"{path}: an exported model, not a checkpoint: open it with symgnn.open_onnx")
+        raise InputError(
+            f"{path}: found an exported model, expected the checkpoint it was made from (symgnn.open_onnx opens it)"
+        )
     if not path.is_file():
         shipped = (
             f", or the name of a model that comes with the package ({', '.join(names)})" if (names := shipped_names()) else ""

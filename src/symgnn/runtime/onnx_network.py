@@ -48,7 +48,7 @@ def write_graph(network: SymGNN, horizon: int, version: str, *, int8: bool = Fal
     persons = _Persons(graph) if config.recognition or config.placement != "none" else None
 
     placed = _Placed(network.placement, observed, persons)
-    motion = _fill(placed.apply(observed), network.mean, network.observed)
+    motion = _fill(placed.apply(observed), network.mean, network.observed, hold=config.padding == "none")
     views = [(motion - network.mean) * (1 / network.scale)]
     if len(network.networks) == 2:
         bones = motion.take(network.bone_children.numpy(), 2) - motion.take(network.bone_parents.numpy(), 2)
@@ -165,15 +165,15 @@ def _axes(pelvis: Value, top: Value, right: Value, left: Value) -> Value:
     return graph.where(graph.op("And", long, wide), graph.concat(x, y, z, axis=1), np.eye(3))
 
 
-def _fill(motion: Value, otherwise: Tensor, frames: int) -> Value:
+def _fill(motion: Value, otherwise: Tensor, frames: int, *, hold: bool = False) -> Value:
     """As [fill_missing][symgnn.nn.fill_missing]; windows without gaps pass as they are."""
     graph = motion.graph
     missing = graph.op("IsNaN", motion)
     gaps = graph.op("Greater", graph.op("ReduceMax", missing.to(TensorProto.FLOAT), keepdims=0), 0.0)
-    return graph.choose(gaps, lambda: _filled(motion, missing, otherwise, frames), lambda: motion)
+    return graph.choose(gaps, lambda: _filled(motion, missing, otherwise, frames, hold), lambda: motion)
 
 
-def _filled(motion: Value, missing: Value, otherwise: Tensor, frames: int) -> Value:
+def _filled(motion: Value, missing: Value, otherwise: Tensor, frames: int, hold: bool) -> Value:
     graph = motion.graph
     time = np.arange(frames)[:, None, None]
     # Index of the nearest present frame at or before, and at or after, each frame; -1 and ``frames`` where there is none.
@@ -185,7 +185,7 @@ def _filled(motion: Value, missing: Value, otherwise: Tensor, frames: int) -> Va
     none_before, none_after = graph.op("Less", before, 0), graph.op("Equal", after, frames)
     known = graph.where(missing, 0.0, motion)
     start = graph.op("Min", graph.where(none_before, after, before), frames - 1)
-    end = graph.op("Max", graph.where(none_after, before, after), 0)
+    end = start if hold else graph.op("Max", graph.where(none_after, before, after), 0)
     left, right = (graph.op("GatherElements", known, index, axis=1) for index in (start, end))
     since, length = graph.op("Sub", time, start), graph.op("Max", end - start, 1)
     between = left + (right - left) * (since.to(TensorProto.FLOAT) / length.to(TensorProto.FLOAT))
@@ -317,9 +317,13 @@ def _graph_convolution(convolution: FoldedGraphConvolution, x: Value, actional: 
 
 def _block(block: FoldedBlock, x: Value, actional: Value | None, frames: int, nodes: int) -> Value:
     """As [FoldedBlock][symgnn.nn.FoldedBlock]."""
-    y = _graph_convolution(block.graph, x, actional, frames, nodes)
     outputs, features, kernel, _ = block.temporal.shape
-    after, padding = -(-frames // block.stride), block.padding
+    after, start = _frames_after(block, frames), 0 if block.padded else (frames - kernel) % block.stride
+    padding = kernel // 2 if block.padded else 0
+    y = _graph_convolution(block.graph, x.cut(1, start) if start else x, actional, frames - start, nodes)
+    if not block.padded:
+        # The residual takes what is under the kernels' middle; from here on x is that, at the block's own stride.
+        x = x.cut(1, start + kernel // 2, frames - kernel // 2)
     if x.graph.int8 and features >= _WIDE:
         # Behind a ReLU nothing is negative. The frames under the kernel lie side by side: a product, as onnxruntime's
         # convolution of integers is a slow one.
@@ -345,6 +349,10 @@ def _block(block: FoldedBlock, x: Value, actional: Value | None, frames: int, no
     return (y + kept).relu().transpose(0, 2, 3, 1)
 
 
+def _frames_after(block: FoldedBlock, frames: int) -> int:
+    return -(-frames // block.stride) if block.padded else (frames - block.kernel) // block.stride + 1
+
+
 def _branch(branch: Branch, x: Value, actional: Value | None, frames: int) -> Value:
     """As [Branch][symgnn.models.backbone.Branch]."""
     graph, scales = x.graph, branch.scales
@@ -357,12 +365,12 @@ def _branch(branch: Branch, x: Value, actional: Value | None, frames: int) -> Va
             block = branch.joint_blocks[number]
             assert isinstance(block, FoldedBlock) and of_joints is not None
             of_joints = _block(block, of_joints, actional, frames, nodes)
-            after = -(-frames // block.stride)
+            after = _frames_after(block, frames)
         if number in branch.part_blocks:
             block = branch.part_blocks[number]
             assert isinstance(block, FoldedBlock) and of_parts is not None
             of_parts = _block(block, of_parts, None, frames, parts)
-            after = -(-frames // block.stride)
+            after = _frames_after(block, frames)
         frames = after
         if number == "1" and branch.part_blocks:
             assert of_joints is not None

@@ -6,7 +6,6 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,6 +19,7 @@ import uvicorn
 from symgnn.errors import InputError
 from symgnn.models.checkpoint import CHANNELS, Described, load
 from symgnn.runtime.answering import answer
+from symgnn.runtime.onnx_model import open_onnx
 from symgnn.runtime.server.app import Service, create_app
 from symgnn.runtime.server.limits import Limits
 from symgnn.runtime.server.playback import programme
@@ -114,7 +114,7 @@ def load_model(path: str | Path, threads: int | None) -> Described:
     if path.is_dir() and (path / "last.ckpt").is_file():
         path = path / "last.ckpt"
     if path.suffix.lower() == ".onnx":
-        return import_module("symgnn.runtime.exported").open_onnx(path, threads)
+        return open_onnx(path, threads)
     if threads is not None:
         torch.set_num_threads(threads)
     return load(path, "cuda" if torch.cuda.is_available() else "cpu")
