@@ -415,6 +415,33 @@ def bench_data(
     return measure(json=json, quick=quick, scale=scale)
 
 
+def bench_live(
+    forms: Annotated[tuple[str, ...], arg(metavar="FORM...")] = (),
+    json: File = None,
+    quick: Switch = False,
+    minutes: float = 60.0,
+) -> int:
+    """Measure streams on this machine: from a frame to both answers, clients of a service, memory.
+
+    Takes about half an hour, of which compiling takes a third.
+
+    Args:
+        forms: ways to run a network: eager and folded (always), bf16, compiled, onnx, int8, tick (a frame at a time); by default
+            all of them.
+        json: also write every figure to this file.
+        quick: a small part of it all, to see that it works.
+        minutes: of motion in the stream whose memory is watched.
+    """
+    if json is not None:
+        check_place(json)
+    if not 0 < minutes < 1e5:
+        raise InputError(f"--minutes: found {minutes:g}, expected a positive number")
+    from symgnn.experiments.bench_live import FORMS
+    from symgnn.experiments.bench_live import bench_live as measure
+
+    return measure(forms=forms or FORMS, json=json, quick=quick, minutes=minutes)
+
+
 # --- how commands are found and run ----------------------------------------------------------------------------------------
 
 _COMMANDS: dict[str, Callable[..., int]] = {
@@ -424,7 +451,8 @@ _COMMANDS: dict[str, Callable[..., int]] = {
     "serve": serve,
     "export": export,
     "info": info,
-    "bench data": bench_data,  # before "bench", whose words it begins with
+    "bench data": bench_data,  # before "bench", whose words they begin with
+    "bench live": bench_live,
     "bench": bench,
     "data how": data_how,
     "data import": data_import,
