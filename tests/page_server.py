@@ -1,4 +1,4 @@
-"""A server that speaks the page's half of the wire, and says only what a test tells it to: files over HTTP, ticks at /v1/watch."""
+"""A server of the live page that says only what a test tells it to: the files over HTTP, ticks at /v1/watch."""
 
 import asyncio
 import contextlib
@@ -20,10 +20,26 @@ FILES = {"/": "index.html", "/app.js": "app.js", "/app.css": "app.css"}
 KINDS = {".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
 POLICY = "default-src 'self'; connect-src 'self' ws: wss:; style-src 'self'; img-src 'self' data:"
 
-POINTS = (
-    "Hips LeftUpLeg LeftLeg LeftFoot LeftToe RightUpLeg RightLeg RightFoot RightToe Spine Neck Head "
-    "LeftArm LeftForeArm LeftHand RightArm RightForeArm RightHand"
-).split()
+POINTS = [
+    "Hips",
+    "LeftUpLeg",
+    "LeftLeg",
+    "LeftFoot",
+    "LeftToe",
+    "RightUpLeg",
+    "RightLeg",
+    "RightFoot",
+    "RightToe",
+    "Spine",
+    "Neck",
+    "Head",
+    "LeftArm",
+    "LeftForeArm",
+    "LeftHand",
+    "RightArm",
+    "RightForeArm",
+    "RightHand",
+]
 PARENTS = (-1, 0, 1, 2, 3, 0, 5, 6, 7, 0, 9, 10, 9, 12, 13, 9, 15, 16)
 CLASSES = ["walking", "running", "waving", "boxing", "kicking", "a class with quite a long name", "jumping", "squatting"]
 Pose = list[list[float] | None]

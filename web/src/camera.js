@@ -3,7 +3,7 @@ import { MathUtils, PerspectiveCamera, Spherical, Vector3 } from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
 
 const FIELD = 28;
-const DISTANCE = 3.3;
+const DISTANCE = 3.15;
 /** Half the width that has to fit into a narrow picture, in body heights at the target. */
 const HALF_WIDTH = 0.62;
 const AZIMUTH = 35, ELEVATION = 9;

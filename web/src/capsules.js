@@ -39,8 +39,7 @@ void main() {
 }`;
 
 // A soft sky, a lamp above the viewer's shoulder, and darker rims that part the limbs from each other.
-const FRAGMENT = `
-uniform float relief;
+const SOLID = `
 varying vec2 vAcross;
 varying vec3 vSide, vAxis, vFore;
 varying vec4 vTint;
@@ -50,8 +49,16 @@ void main() {
   vec3 normal = normalize(vSide * vAcross.x + vAxis * vAcross.y + vFore * rise);
   vec3 lamp = normalize(vec3(0.35, 1.0, 0.55) + 0.6 * vFore);
   float light = 0.8 + 0.1 * normal.y + 0.3 * max(dot(normal, lamp), 0.0);
-  vec3 lit = vTint.rgb * light * (0.72 + 0.28 * smoothstep(0.0, 0.5, rise));
-  gl_FragColor = vec4(mix(vTint.rgb, lit, relief), vTint.a);
+  gl_FragColor = vec4(vTint.rgb * light * (0.72 + 0.28 * smoothstep(0.0, 0.5, rise)), vTint.a);
+}`;
+
+// What is translucent is only a little darker towards its rims.
+const VEIL = `
+varying vec2 vAcross;
+varying vec4 vTint;
+
+void main() {
+  gl_FragColor = vec4(vTint.rgb * (1.0 - 0.12 * dot(vAcross, vAcross)), vTint.a);
 }`;
 
 /** Half a circle about each end and the strip between, of unit radius; z is 1 along the middle line. */
@@ -76,15 +83,15 @@ function outline(steps) {
   return geometry;
 }
 
-const FINE = outline(12), COARSE = outline(6);
+const FINE = outline(12), COARSE = outline(9);
 
 export class Capsules {
   /**
-   * @param options.relief 1 for solid bodies, 0 for flat colour; @param options.layer a number of its own for what is translucent:
-   * the stencil then lets every pixel be drawn once, so that overlapping limbs of one ghost do not darken each other.
+   * @param options.order among what is drawn; @param options.layer 0 for solid bodies, else a number of its own: translucent, and
+   * the stencil lets every pixel be drawn once, so that overlapping limbs of one ghost do not darken each other.
    */
-  constructor({ relief, layer = 0, order = 0, fine = true }) {
-    const material = new ShaderMaterial({ vertexShader: VERTEX, fragmentShader: FRAGMENT, uniforms: { relief: { value: relief } }, side: DoubleSide });
+  constructor({ order, layer = 0 }) {
+    const material = new ShaderMaterial({ vertexShader: VERTEX, fragmentShader: layer ? VEIL : SOLID, side: DoubleSide });
     // Among what is translucent, after the ghosts: the body of now is never veiled by what may come.
     material.transparent = true;
     if (layer) {
@@ -93,7 +100,7 @@ export class Capsules {
         depthWrite: false, stencilWrite: true, stencilRef: layer, stencilFunc: 517, stencilZPass: 7681,
       });
     }
-    const shape = fine ? FINE : COARSE;
+    const shape = layer ? COARSE : FINE;
     this.geometry = new InstancedBufferGeometry();
     this.geometry.index = shape.index;
     this.geometry.attributes = { ...shape.attributes };

@@ -12,7 +12,7 @@ export function ghostFrames(ahead, horizon) {
 }
 
 /** How opaque ghost k of `count` is. */
-export const ghostAlpha = (k, count) => 0.62 - 0.36 * (count > 1 ? k / (count - 1) : 0);
+export const ghostAlpha = (k, count) => 0.62 - 0.32 * (count > 1 ? k / (count - 1) : 0);
 
 /**
  * Calls each(ax, ay, az, bx, by, bz, radius a, radius b, side) for what a pose is made of; `origin` is the frame's.

@@ -100,7 +100,7 @@ export class Shadow {
   /** What a limb casts: the higher, the wider and fainter. */
   add(ax, ay, az, bx, by, bz, radius) {
     const height = Math.max(0, (ay + by) / 2), strength = 0.32 * Math.exp(-2.8 * height);
-    if (this.count === MOST_BLOBS || strength < 0.03) return;
+    if (this.count === MOST_BLOBS || strength < 0.05) return;
     const at = 4 * this.count++;
     this.blobs.array[at] = (ax + bx) / 2;
     this.blobs.array[at + 1] = (az + bz) / 2;

@@ -118,8 +118,8 @@ function panel() {
   truth.className = slot?.truth ? (slot.label === slot.truth ? "right" : slot.label === null ? "" : "wrong") : "";
 
   figure("latency", slot?.latency, "ms", 1);
-  figure("rate", slot?.rate, "a second", 1);
-  figure("dropped", slot?.dropped, slot?.dropped === 1 ? "frame" : "frames", 0);
+  figure("rate", slot?.rate, "/s", 1);
+  figure("dropped", slot?.dropped, "", 0);
 
   const span = Math.max(10, timeline.newest - timeline.oldest), scrub = part("scrub");
   scrub.min = String(-span);

@@ -23,10 +23,10 @@ export class Scene {
     this.scene = new ThreeScene();
     this.grid = new Grid();
     this.shadow = new Shadow();
-    this.solid = new Capsules({ relief: 1, order: 30 });
-    this.arcs = new Capsules({ relief: 0.25, layer: 100, order: 50, fine: false });
+    this.solid = new Capsules({ order: 30 });
+    this.arcs = new Capsules({ order: 50, layer: 100 });
     // The furthest first, each nearer one over it.
-    this.ghosts = Array.from({ length: GHOSTS }, (_, k) => new Capsules({ relief: 0.35, layer: k + 1, order: 20 - k, fine: false }));
+    this.ghosts = Array.from({ length: GHOSTS }, (_, k) => new Capsules({ order: 20 - k, layer: k + 1 }));
     this.scene.add(this.grid.mesh, this.shadow.mesh, this.solid.mesh, this.arcs.mesh, ...this.ghosts.map((ghost) => ghost.mesh));
   }
 
