@@ -31,11 +31,23 @@ from symgnn.cli.data import (
     data_info,
     data_layouts,
     data_make,
+    data_play,
     data_split,
     data_view,
 )
-from symgnn.cli.live import export, serve
-from symgnn.cli.shared import File, Folder, Switch, check_place, checkpoint_file, duration, say, show
+from symgnn.cli.live import export, serve, stream
+from symgnn.cli.shared import (
+    File,
+    Folder,
+    Switch,
+    check_place,
+    checkpoint_file,
+    duration,
+    load_checkpoint,
+    load_model,
+    say,
+    show,
+)
 from symgnn.config import (
     DataConfig,
     ModelConfig,
@@ -50,8 +62,6 @@ from symgnn.errors import InputError
 from symgnn.files import is_first_process
 
 if TYPE_CHECKING:
-    from symgnn.models.checkpoint import TrainedModel
-    from symgnn.runtime import OnnxModel
     from symgnn.skeleton import Layout
 
 ZERO_VELOCITY = "zero-velocity"
@@ -113,7 +123,7 @@ def train(
             say(line)
 
     began = time.perf_counter()
-    trained = None if start is None or resume else _load(start, "last", folded=False)
+    trained = None if start is None or resume else load_checkpoint(start, "last", folded=False)
     store = open_data(folder, kind=recognise(folder, window.layout))
     split, wanted = store.about.get("split_as"), chosen.name.removesuffix("-modern")
     if split is not None and wanted.startswith("ntu") and split != wanted:
@@ -162,7 +172,7 @@ def evaluate(
         raise InputError("--html needs a trained model")
     if model == ZERO_VELOCITY and protocol is None:
         raise InputError("--protocol is needed: zero-velocity has no preset")
-    trained = None if model in BASELINES else _load_any(model, selection)
+    trained = None if model in BASELINES else load_model(model, selection)
     from symgnn.data import open_data, recognise
     from symgnn.evaluation import Model, load_protocol
     from symgnn.evaluation import evaluate as judge
@@ -261,7 +271,7 @@ def predict(
         raise InputError(f"--out {out}: found the suffix {out.suffix!r}, expected .json or .npz")
     for path in filter(None, (out, html)):
         check_place(path)
-    model = _load_any(checkpoint, "last")
+    model = load_model(checkpoint, "last")
     from symgnn.data.importing import ImportOptions
     from symgnn.runtime import predict as answer
     from symgnn.runtime import prediction_page, read_clips, scenes, write_predictions
@@ -320,7 +330,7 @@ def info(
         network = build(preset, layout, classes)
         about = f"{preset.description}\nuntrained; counted with {classes} classes"
     else:
-        trained = _load(subject, "last", folded=False)
+        trained = load_checkpoint(subject, "last", folded=False)
         preset, layout, network, card = trained.preset, trained.layout, trained.network, trained.card
         about = (
             f"{preset.description}\ntrained {card.step} steps ({card.selection} weights) by symgnn {card.package_version} "
@@ -426,8 +436,8 @@ def bench_live(
     Takes about half an hour, of which compiling takes a third.
 
     Args:
-        forms: ways to run a network: eager and folded (always), bf16, compiled, onnx, int8, tick (a frame at a time); by default
-            all of them.
+        forms: ways to run a network: eager and folded (always), bf16, compiled, onnx, int8, tick (a frame at a time); by
+            default all of them.
         json: also write every figure to this file.
         quick: a small part of it all, to see that it works.
         minutes: of motion in the stream whose memory is watched.
@@ -448,6 +458,7 @@ _COMMANDS: dict[str, Callable[..., int]] = {
     "train": train,
     "evaluate": evaluate,
     "predict": predict,
+    "stream": stream,
     "serve": serve,
     "export": export,
     "info": info,
@@ -460,6 +471,7 @@ _COMMANDS: dict[str, Callable[..., int]] = {
     "data check": data_check,
     "data split": data_split,
     "data view": data_view,
+    "data play": data_play,
     "data convert-layout": data_convert_layout,
     "data layouts": data_layouts,
     "data make": data_make,
@@ -525,7 +537,7 @@ def _for_own_data(preset: Preset, words: Sequence[str]) -> Preset:
     from symgnn.data import open_data
     from symgnn.training.own import fitted
 
-    begun = None if start is None else _load(start, "last", folded=False).card
+    begun = None if start is None else load_checkpoint(start, "last", folded=False).card
     preset, reasons = fitted(preset, open_data(folder), begun)
     for reason in reasons:
         say(reason)
@@ -570,23 +582,6 @@ def _is_preset(subject: str) -> bool:
     if subject.endswith((".yaml", ".yml")) or subject in preset_names():
         return True
     return not Path(subject).exists() and Path(subject).name == subject and not Path(subject).suffix
-
-
-def _load(subject: str, selection: str, *, folded: bool = True) -> "TrainedModel":
-    import torch
-
-    from symgnn.models.checkpoint import load
-
-    return load(checkpoint_file(subject, selection), "cuda" if torch.cuda.is_available() else "cpu", folded=folded)
-
-
-def _load_any(subject: str, selection: str) -> "TrainedModel | OnnxModel":
-    """A checkpoint, or an exported file."""
-    if Path(subject).suffix.lower() != ".onnx":
-        return _load(subject, selection)
-    from symgnn.runtime import open_onnx
-
-    return open_onnx(subject)
 
 
 def _classes(layout: str) -> int:

@@ -333,6 +333,41 @@ def data_view(
     return 0
 
 
+def data_play(
+    clip: Annotated[Positional[str], arg(metavar="STORE:CLIP")],
+    /,
+    rate: float = 1.0,
+) -> int:
+    """Print the frames of a clip as lines of JSON, each at its time: what symgnn stream reads.
+
+    Args:
+        clip: a store's folder, or a benchmark's, and the clip's number in it from 0, or the name of its recording.
+        rate: times as fast as it was; 0: as fast as it goes.
+    """
+    import json
+    import math
+    import time
+
+    from symgnn.data import open_data
+    from symgnn.runtime.answers import shortest
+
+    if not 0 <= rate < math.inf:
+        raise InputError(f"--rate: found {rate:g}, expected 1 for as fast as it was, 0 for as fast as it goes")
+    folder, colon, which = clip.rpartition(":")
+    if not colon:
+        raise InputError(f"{clip}: names no clip; expected STORE:0, or the name of a recording in place of 0")
+    opened = open_data(folder)
+    index = find_clip(opened, which)
+    began = time.monotonic()
+    for number, frame in enumerate(opened.clip_frames(index)):
+        second = number / opened.fps
+        if rate:
+            time.sleep(max(began + second / rate - time.monotonic(), 0))
+        joints = [None if any(map(math.isnan, joint)) else joint for joint in shortest(frame)]
+        print(json.dumps({"time": round(second, 6), "frame": joints}), flush=True)
+    return 0
+
+
 def find_clip(store: "Store", clip: str) -> int:
     """A clip by its number or the name of its recording."""
     named = [index for index, record in enumerate(store.clips) if record.recording == clip]

@@ -2,15 +2,102 @@
 
 import logging
 import os
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from symgnn.cli.shared import Switch, check_place, checkpoint_file, say
+from symgnn.cli.shared import Switch, check_place, checkpoint_file, load_model, say
 from symgnn.errors import InputError
 
 _NEEDED = {"fastapi", "prometheus_client", "starlette", "uvicorn", "websockets"}
+
+
+def stream(
+    checkpoint: Annotated[Positional[str], arg(metavar="RUN|CHECKPOINT|MODEL.onnx")],
+    /,
+    horizon: Annotated[int | None, arg(metavar="FRAMES", help_behavior_hint="")] = None,
+    fps: Annotated[float | None, arg(help_behavior_hint="")] = None,
+    clock: Switch = False,
+    every: Switch = False,
+    warm_up: Literal["wait", "repeat"] = "wait",
+    smoothing: float = 0.2,
+    reject: Annotated[float | None, arg(metavar="PROBABILITY", help_behavior_hint="")] = None,
+    edges: int = 5,
+    future: bool = True,
+    seconds: Annotated[float | None, arg(metavar="SECONDS", help_behavior_hint="")] = None,
+    max_tracks: int = 16,
+    strict: Switch = False,
+    threads: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None,
+) -> int:
+    """Answer frames as they come: lines of JSON in, lines of JSON out.
+
+    A line in is {"frame": [[x, y, z], null, ...], "time": seconds, "track": "name"}, where null is a joint that was not seen
+    and time and track may be left out, or the list of joints alone, or all their numbers in one list. A line out has the label,
+    probabilities, future poses and strongest relations between joints. Where frames come faster than the model answers, the
+    newest wins and the others are counted as dropped; --every answers them all. To see it work:
+
+        symgnn demo
+        symgnn data play runs/demo/motion:0 | symgnn stream runs/demo/run --no-future
+
+    Args:
+        checkpoint: of symgnn train, the folder of a run, or a shipped model (cmu).
+        horizon: frames to predict; by default as many as in training.
+        fps: frames a second, where lines have no time; by default those of the recordings the model was trained on.
+        clock: the time of a frame is when its line comes, whatever it says.
+        every: answer every frame, and let whoever writes them wait.
+        warm_up: before the window is full: wait, or repeat the first pose.
+        smoothing: seconds over which probabilities are smoothed.
+        reject: no label below this smoothed probability.
+        edges: how many relations between joints are told.
+        future: write predicted poses.
+        seconds: how far a model trained on whole clips looks back.
+        max_tracks: persons at a time.
+        strict: stop at the first wrong line, with exit code 2; otherwise it is said, and the exit code is 1 at the end.
+        threads: of the model; by default as many as PyTorch takes.
+    """
+    model = load_model(checkpoint, threads=threads)
+    from symgnn.runtime.lines import LineAnswers
+    from symgnn.runtime.stream import Streams
+
+    streams = Streams(
+        model,
+        max_tracks=max_tracks,
+        horizon=horizon,
+        fps=fps,
+        warm_up=warm_up,
+        smoothing=smoothing,
+        reject=reject,
+        edges=edges,
+        seconds=seconds,
+    )
+    if sys.stdin is None:
+        raise InputError("stdin: is closed; expected lines of frames, as from: symgnn data play STORE:0 | symgnn stream ...")
+    if sys.stdin.isatty():
+        say("frames are read from the keyboard, a line of JSON each; Ctrl-D ends")
+
+    def write(line: str) -> None:
+        sys.stdout.write(line)
+        sys.stdout.flush()
+
+    place = sys.stdin.fileno()
+    # Not by sys.stdin itself: its lock would be held by a reader that waits, and nobody could leave.
+    answers = LineAnswers(
+        streams,
+        lambda most: os.read(place, most),
+        write,
+        lambda told: say(f"symgnn: {told}"),
+        arrival=clock,
+        every=every,
+        future=future,
+        strict=strict,
+    )
+    try:
+        answers.run()
+    finally:
+        say(f"{answers.summary}")
+    return 1 if answers.summary.bad else 0
 
 
 def export(

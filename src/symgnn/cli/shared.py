@@ -1,14 +1,18 @@
-"""What the commands share: kinds of arguments, and how results and progress are said."""
+"""What the commands share: kinds of arguments, the model they name, and how results and progress are said."""
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.console import Console
 from tyro.conf import FlagCreatePairsOff, arg
 
 from symgnn.errors import InputError
 from symgnn.files import is_first_process
+
+if TYPE_CHECKING:
+    from symgnn.models.checkpoint import TrainedModel
+    from symgnn.runtime import OnnxModel
 
 Folder = Annotated[Path, arg(metavar="DIR")]
 File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
@@ -52,3 +56,27 @@ def checkpoint_file(subject: str, selection: str) -> Path:
         there = ", ".join(sorted(entry.name for entry in path.glob("*.ckpt"))) or "no checkpoint"
         raise InputError(f"{path}: has no {file.name} (there is {there}); expected the folder of a run of symgnn train")
     return file
+
+
+def load_checkpoint(subject: str, selection: str, *, folded: bool = True) -> "TrainedModel":
+    """A checkpoint, one of a run's, or a model that comes with the package, on the GPU where there is one."""
+    import torch
+
+    from symgnn.models.checkpoint import load
+
+    return load(checkpoint_file(subject, selection), "cuda" if torch.cuda.is_available() else "cpu", folded=folded)
+
+
+def load_model(subject: str, selection: str = "last", threads: int | None = None) -> "TrainedModel | OnnxModel":
+    """Whatever answers windows: a checkpoint, or a file of ``symgnn export``, with so many processor threads."""
+    import torch
+
+    from symgnn.runtime import open_onnx
+
+    if threads is not None and threads < 1:
+        raise InputError(f"--threads: found {threads}, expected a number of at least 1")
+    if Path(subject).suffix.lower() == ".onnx":
+        return open_onnx(subject, threads)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return load_checkpoint(subject, selection)

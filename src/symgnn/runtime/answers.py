@@ -63,7 +63,7 @@ def predictions_to_dict(predictions: Sequence[Prediction], names: Sequence[str],
                 "probabilities": prediction.probabilities,
                 "padded": prediction.padded,
                 **({"milliseconds": _times([prediction])} if _whole(model) else {}),
-                "future": None if prediction.future is None else _shortest(prediction.future),
+                "future": None if prediction.future is None else shortest(prediction.future),
             }
             for name, prediction in zip(names, predictions, strict=True)
         ],
@@ -127,6 +127,6 @@ def _arrays(predictions: Sequence[Prediction], names: Sequence[str], model: Desc
     return arrays
 
 
-def _shortest(array: np.ndarray) -> Any:
+def shortest(array: np.ndarray) -> Any:
     """Nested lists whose numbers print with as many digits as float32 needs, and no more."""
     return np.array([float(str(value)) for value in array.astype(np.float32).flat]).reshape(array.shape).tolist()

@@ -208,7 +208,7 @@ class Stream:
         self._frame = 1 / (model.fps if fps is None else fps)
         if self._frame > self._max_gap:
             raise InputError(f"fps: found {fps:g}, frames further apart than max_gap ({max_gap:g} s): give a larger max_gap")
-        self._warm_up, self._smoothing, self._reject = warm_up, smoothing, reject
+        self._warm_up, self._smoothing, self._reject = warm_up, smoothing, reject or 0.0
         nodes = model.layout.num_nodes
         self._edges = edges
         self._pairs = np.flatnonzero(~np.eye(nodes, dtype=bool))
@@ -352,7 +352,7 @@ class Stream:
             found = answers.probabilities[row]
             smoothed = self._smoothed(found, window)
             best = int(smoothed.argmax())
-            if self._reject is None or smoothed[best] >= self._reject:
+            if smoothed[best] >= self._reject:  # NaN is not
                 label = names[best]
             alone, smooth = (dict(zip(names, values.tolist(), strict=True)) for values in (found, smoothed))
         future = None if answers.futures is None else answers.futures[row].copy()
@@ -374,8 +374,8 @@ class Stream:
 
     def _smoothed(self, found: np.ndarray, window: Window) -> np.ndarray:
         """Exponential average: s += (1 - exp(-Δt / τ)) (p - s), Δt being the time since the answer before."""
-        if window.beginning != self._beginning:
-            return found  # of a motion that has been forgotten since
+        if window.beginning != self._beginning or not np.isfinite(found).all():
+            return found  # of a motion that has been forgotten since, or of numbers beyond all reason
         if self._smooth is None or self._smoothing == 0:
             self._smooth = found
         else:
@@ -451,6 +451,16 @@ class Streams:
     def stats(self) -> Stats:
         """What has come in and gone out so far, of everybody."""
         return self._counts.stats()
+
+    @property
+    def late(self) -> int:
+        """Frames that came late so far, of everybody."""
+        return self._counts.late
+
+    @property
+    def frame_seconds(self) -> float:
+        """Seconds from a frame to the next, where they have no times."""
+        return self._pattern._frame
 
     def push(self, track: Hashable, frame: Any, time: Any = None) -> Answer | None:
         """Take a frame of one person in and answer, see [push][symgnn.runtime.stream.Stream.push].
