@@ -16,7 +16,7 @@ import functools
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,32 +66,28 @@ def read_openpose(folder: Path) -> list[Recording]:
     return recordings
 
 
+def read_openpose_frame(path: Path) -> Seen:
+    """The persons of one file, as while a camera runs: not known yet who is who.
+
+    Raises:
+        InputError: it is no such JSON, or its name has no number.
+    """
+    match = _NAME.fullmatch(path.name)
+    if not match or not match["number"]:
+        raise InputError(f"{path}: found no frame's number in the name, expected ..._000000000012_keypoints.json")
+    people = _people(path)
+    return _seen(int(match["number"]), path, people, is_3d=_is_3d(people))
+
+
 def _video(name: str, files: Mapping[int, Path]) -> list[Recording]:
     frames = [(number, path, _people(path)) for number, path in files.items()]
-    is_3d = any(person.get("pose_keypoints_3d") for _, _, people in frames for person in people)
+    is_3d = any(_is_3d(people) for _, _, people in frames)
     points: int | None = None
     seen = []
     for number, path, people in frames:
-        poses, ids = [], []
-        for index, person in enumerate(people):
-            key = "pose_keypoints_3d" if is_3d else "pose_keypoints_2d"
-            # The first versions called it pose_keypoints.
-            values = person.get(key, [] if is_3d else person.get("pose_keypoints", []))
-            where = f"{path}: people[{index}].{key}"
-            # Someone of whom only the hands or the face were looked for.
-            if values == []:
-                continue
-            pose = _pose(values, 4 if is_3d else 3, where)
-            if points is not None and len(pose) != points:
-                raise InputError(f"{where}: found {len(pose)} points, the persons before have {points}")
-            points = len(pose)
-            if not np.isnan(pose).all():
-                poses.append(pose)
-                ids.append(_person_id(person.get("person_id"), f"{path}: people[{index}].person_id"))
-        if len(poses) > MOST_PERSONS:
-            raise InputError(f"{path}: found {len(poses)} persons, expected at most {MOST_PERSONS}")
-        places = poses if is_3d else [pose[:, :2] for pose in poses]
-        seen.append(Seen(number=float(number), poses=poses, places=places, ids=ids))
+        frame = _seen(number, path, people, is_3d=is_3d, points=points)
+        points = next((len(pose) for pose in frame.poses), points)
+        seen.append(frame)
     if points is None:
         return []
     numbers = np.array([frame.number for frame in seen])
@@ -107,6 +103,34 @@ def _video(name: str, files: Mapping[int, Path]) -> list[Recording]:
         )
         for person, track in enumerate(tracks(seen, str(next(iter(files.values())).parent)))
     ]
+
+
+def _is_3d(people: Sequence[Mapping[str, Any]]) -> bool:
+    return any(person.get("pose_keypoints_3d") for person in people)
+
+
+def _seen(number: int, path: Path, people: Sequence[Mapping[str, Any]], *, is_3d: bool, points: int | None = None) -> Seen:
+    """The persons of a frame; ``points`` of those in frames before."""
+    poses, ids = [], []
+    for index, person in enumerate(people):
+        key = "pose_keypoints_3d" if is_3d else "pose_keypoints_2d"
+        # The first versions called it pose_keypoints.
+        values = person.get(key, [] if is_3d else person.get("pose_keypoints", []))
+        where = f"{path}: people[{index}].{key}"
+        # Someone of whom only the hands or the face were looked for.
+        if values == []:
+            continue
+        pose = _pose(values, 4 if is_3d else 3, where)
+        if points is not None and len(pose) != points:
+            raise InputError(f"{where}: found {len(pose)} points, the persons before have {points}")
+        points = len(pose)
+        if not np.isnan(pose).all():
+            poses.append(pose)
+            ids.append(_person_id(person.get("person_id"), f"{path}: people[{index}].person_id"))
+    if len(poses) > MOST_PERSONS:
+        raise InputError(f"{path}: found {len(poses)} persons, expected at most {MOST_PERSONS}")
+    places = poses if is_3d else [pose[:, :2] for pose in poses]
+    return Seen(number=float(number), poses=poses, places=places, ids=ids)
 
 
 def _people(path: Path) -> list[dict[str, Any]]:

@@ -45,13 +45,7 @@ def motion_of(track: Track, frames: Sequence[Seen]) -> Float32[np.ndarray, "time
 
 
 def tracks(frames: Sequence[Seen], where: str) -> list[Track]:
-    """Who is who over the frames of a video: by the tracker's ids where there are any, else by place.
-
-    By place: where each person goes on as before, the joints are expected at ``place + gap * velocity``. The distance of an
-    expected and a seen person is the mean over the joints known of both, in body sizes (diagonal of the box around them),
-    so that neither the image's size nor the camera's distance matters. Of all ways to pair them, up to ``REACH``, the one
-    of the smallest sum is taken (Hungarian method). Whoever was away for more than ``LONGEST_ABSENCE`` frames is a new
-    person, whatever their id.
+    """Who is who over the frames of a video, see [Tracker][symgnn.data.readers.tracking.Tracker].
 
     Args:
         frames: in order of their numbers.
@@ -60,38 +54,73 @@ def tracks(frames: Sequence[Seen], where: str) -> list[Track]:
     Returns:
         Tracks in order of their beginnings; each person seen is in exactly one.
     """
-    step = _usual_step(frames)
     trust = all(len(set(ids)) == len(ids) for ids in ([name for name in frame.ids if name] for frame in frames))
     if not trust:
         _logger.warning("%s: one id for two persons in a frame: persons are told apart by their place", where)
-    found: list[_Person] = []
-    here: list[_Person] = []
-    named: dict[str, _Person] = {}
+    tracker = Tracker(_usual_step(frames), trust=trust)
+    found: dict[int, Track] = {}
     for index, frame in enumerate(frames):
-        here = [person for person in here if frame.number - person.number <= LONGEST_ABSENCE * step]
+        for which, person in enumerate(tracker.see(frame)):
+            found.setdefault(person, []).append((index, which))
+    return [found[person] for person in sorted(found)]
+
+
+class Tracker:
+    """Who is who, frame by frame: by a tracker's ids where there are any, else by place.
+
+    By place: where each person goes on as before, the joints are expected at ``place + gap * velocity``. The distance of an
+    expected and a seen person is the mean over the joints known of both, in body sizes (diagonal of the box around them),
+    so that neither the image's size nor the camera's distance matters. Of all ways to pair them, up to ``REACH``, the one
+    of the smallest sum is taken (Hungarian method). Whoever was away for more than ``LONGEST_ABSENCE`` frames is a new
+    person, whatever their id.
+    """
+
+    def __init__(self, step: float = 1.0, *, trust: bool = True):
+        """
+        Args:
+            step: numbers from a frame to the next.
+            trust: whether ids say who is who.
+        """
+        self._step, self._trust = step, trust
+        self._here: list[_Person] = []
+        self._named: dict[str, _Person] = {}
+        self._count = 0
+
+    def see(self, frame: Seen) -> list[int]:
+        """Look at the next frame.
+
+        Returns:
+            A number for each person in it: persons are counted from 0 in order of their appearance.
+        """
+        step, longest = self._step, LONGEST_ABSENCE * self._step
+        self._here = [person for person in self._here if frame.number - person.number <= longest]
+        self._named = {name: person for name, person in self._named.items() if frame.number - person.number <= longest}
+        found = [-1] * len(frame.places)
         unknown = []
         for which, place in enumerate(frame.places):
-            name = frame.ids[which] if trust else None
+            name = frame.ids[which] if self._trust else None
             if name is None:
                 unknown.append(which)
                 continue
-            person = named.get(name)
-            if person is None or frame.number - person.number > LONGEST_ABSENCE * step:
-                person = named[name] = _Person(place, frame.number)
-                found.append(person)
-            person.track.append((index, which))
+            person = self._named.get(name)
+            if person is None:
+                person = self._named[name] = self._new(place, frame.number)
             person.number = frame.number
-        nearest = _nearest(here, frame, unknown, step)
+            found[which] = person.index
+        nearest = _nearest(self._here, frame, unknown, step)
         for which in unknown:
             person = nearest.get(which)
             if person is None:
-                person = _Person(frame.places[which], frame.number)
-                found.append(person)
-                here.append(person)
+                person = self._new(frame.places[which], frame.number)
+                self._here.append(person)
             else:
                 person.follow(frame.places[which], frame.number, step)
-            person.track.append((index, which))
-    return [person.track for person in found]
+            found[which] = person.index
+        return found
+
+    def _new(self, place: np.ndarray, number: float) -> "_Person":
+        self._count += 1
+        return _Person(self._count - 1, place, number)
 
 
 def _usual_step(frames: Sequence[Seen]) -> float:
@@ -103,13 +132,14 @@ def _usual_step(frames: Sequence[Seen]) -> float:
 class _Person:
     """Someone who is being followed."""
 
-    def __init__(self, place: np.ndarray, number: float):
+    def __init__(self, index: int, place: np.ndarray, number: float):
+        self.index = index
+        """How many persons were there before."""
         self.place = place.copy()
         """Where each joint is; where it was last seen, moved along with the others, while it is hidden."""
         self.velocity = np.zeros(place.shape[1])
         """Mean movement of the joints a frame."""
         self.number = number
-        self.track: Track = []
 
     def expected(self, gap: float) -> np.ndarray:
         # Nobody goes on as before for long.
