@@ -316,11 +316,13 @@ def test_relations_are_drawn_by_their_weight(open_page: Open, server: PageServer
     page.locator("#ghosts").click()
     show(page, server, tick(0.0, edges=[]))
     plain = picture(page)
-    show(page, server, tick(0.04, pose=walker(0.0), edges=[[14, 8, 0.9], [17, 4, 0.05]]))
-    strong = np.abs(picture(page) - plain).sum()
-    show(page, server, tick(0.08, pose=walker(0.0), edges=[[17, 4, 0.9], [14, 8, 0.05]]))
-    other = picture(page)
-    assert strong > 20_000 and changed(other, plain).sum() > 300
+    drawn = []
+    for number, edges in enumerate(([[14, 8, 0.9]], [[14, 8, 0.9], [17, 4, 0.2]], [[14, 8, 0.9], [17, 4, 0.9]])):
+        show(page, server, tick(float(number + 1), pose=walker(0.0), edges=edges))
+        drawn.append(picture(page))
+    one, weak, strong = (int(np.abs(image - plain).sum()) for image in drawn)
+    assert one > 20_000
+    assert 0 < weak - one < 0.6 * (strong - one)
     page.keyboard.press("e")
     page.locator('#edges[aria-pressed="false"]').wait_for()
     assert changed(picture(page), plain).sum() < 30
@@ -342,7 +344,7 @@ def test_pause_step_scrub_and_speed(open_page: Open, server: PageServer):
         wait(page, f"Math.abs(s.time - {time}) < 1e-9")
     assert changed(picture(page), before).sum() > 300
     page.locator("#scrub").fill("-1.5")
-    wait(page, "Math.abs(s.behind - 1.5) < 0.02 && s.paused")
+    wait(page, "Math.abs(s.behind - 1.5) < 0.02 && s.paused && s.time > 0")
     assert state(page)["time"] == pytest.approx(0.32, abs=0.021)  # 1.5 s before 1.84, the tick at or before it
     page.get_by_text("−1.5 s").wait_for()
     page.keyboard.press("Space")
@@ -385,7 +387,8 @@ def test_goes_on_after_the_server_was_away(open_page: Open, server: PageServer):
     show(page, server, *(tick(k / 25) for k in range(10)))
     before = state(page)
     server.stop()
-    page.get_by_text(re.compile(r"connection lost; trying again in \d+ s")).wait_for()
+    for pause in (1, 2):  # it grows
+        page.get_by_text(f"connection lost; trying again in {pause} s").first.wait_for()
     wait(page, "!s.connected")
     page.keyboard.press("ArrowLeft")
     wait(page, "s.paused && s.time < 0.35")  # what is kept can be looked at meanwhile
@@ -482,9 +485,12 @@ def test_help_opens_and_closes_by_keyboard(open_page: Open):
     page = connected(open_page())
     page.keyboard.press("?")
     page.get_by_role("heading", name="What is this?").wait_for()
-    page.keyboard.press("Space")  # on the close button, which has the focus: not a pause
-    page.get_by_role("heading", name="What is this?").wait_for(state="hidden")
+    assert page.locator("#help").evaluate("help => help.scrollTop") == 0, "read from the top"
+    page.keyboard.press("Space")  # the page behind does not listen meanwhile
     assert not state(page)["paused"]
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="What is this?").wait_for(state="hidden")
     page.get_by_role("button", name="What is this?").click()
     page.keyboard.press("Escape")
     page.get_by_role("heading", name="What is this?").wait_for(state="hidden")
