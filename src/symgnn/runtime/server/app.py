@@ -10,13 +10,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, WebSocket
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
-from starlette.staticfiles import StaticFiles
-from starlette.websockets import WebSocket
 
 from symgnn.errors import InputError
 from symgnn.models.checkpoint import Described
@@ -273,12 +271,9 @@ def create_app(service: Service, access: Access) -> FastAPI:
 
 
 async def _file(files: StaticFiles, name: str, request: Request) -> Response:
-    try:
-        response = await files.get_response(name, request.scope)
-    except HTTPException as error:
-        return JSONResponse(
-            {"detail": f"found no page {name[:100]!r}; there are /, /docs and what /docs names"}, error.status_code
-        )
+    if "\0" in name or not (WEB / name).is_file():
+        return JSONResponse({"detail": f"found no page {name[:100]!r}; there are /, /docs and what /docs names"}, 404)
+    response = await files.get_response(name, request.scope)
     # Asked for anew each time; unchanged files are answered with 304.
     response.headers["cache-control"] = "no-cache"
     return response

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from fastapi import WebSocket, WebSocketDisconnect
 
 from symgnn.errors import InputError
 from symgnn.runtime.server.limits import BROKEN, POLICY, RefusedError
@@ -90,14 +90,15 @@ class Outbox:
 
 
 async def converse(
-    websocket: WebSocket, outbox: Outbox, take: Callable[[Message], None], idle: float | None
+    websocket: WebSocket, outbox: Outbox, take: Callable[[Message], float], idle: float | None
 ) -> tuple[int, str] | None:
     """Read and write until the client goes or is sent away.
 
     Args:
         websocket: accepted.
         outbox: of it.
-        take: given each message; what it raises ends the talk with a sentence.
+        take: given each message, tells how many seconds to wait before the next one is read; what it raises ends the talk with
+            a sentence.
         idle: seconds without a message that are too many; None for any number.
 
     Returns:
@@ -117,7 +118,7 @@ async def converse(
                 await task
 
 
-async def _read(websocket: WebSocket, outbox: Outbox, take: Callable[[Message], None], idle: float | None) -> bool:
+async def _read(websocket: WebSocket, outbox: Outbox, take: Callable[[Message], float], idle: float | None) -> bool:
     """Whether the client went; otherwise the outbox was told to close."""
     try:
         while True:
@@ -126,7 +127,8 @@ async def _read(websocket: WebSocket, outbox: Outbox, take: Callable[[Message], 
             if message["type"] == "websocket.disconnect":
                 return True
             text = message.get("text")
-            take(message["bytes"] if text is None else text)
+            # Of many messages that came at once the next one has to wait for those of other clients at least.
+            await asyncio.sleep(take(message["bytes"] if text is None else text))
     except TimeoutError:
         outbox.end(POLICY, f"no message for {idle:g} s: connect again when there is one")
     except RefusedError as refusal:

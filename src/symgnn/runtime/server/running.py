@@ -4,6 +4,7 @@ import errno
 import logging
 import secrets
 import socket
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,6 +30,9 @@ _logger = logging.getLogger("symgnn.server")
 
 UNREAD = 2**18
 """Bytes that the system keeps for a client that does not read (it doubles them); what is newer waits with us."""
+
+SWITCH = 0.001
+"""Seconds that one thread may keep the interpreter from another (5 ms in Python)."""
 
 _CLOSING, _SILENT, _STUCK = 10.0, 15.0, 30.0
 """Seconds until a connection is cut that should be closed, has no request, or reads nothing."""
@@ -66,15 +70,17 @@ def serve(
         InputError: the address cannot be had, or the model or the clip cannot be read.
     """
     limits = limits or Limits()
+    # Inference lets go of the interpreter hundreds of times a window, and gets it back from the event loop only this often.
+    sys.setswitchinterval(SWITCH)
     if token is not None and not token.strip():
         raise InputError("--token: found an empty one, expected some letters that are hard to guess")
-    with _bind(host, port) as address:
+    with bind(host, port) as address:
         trained = load_model(model, threads)
         made = token is None and not is_loopback(host)
         token = secrets.token_urlsafe() if made else token
         _warm(trained)
         service = Service(trained, limits, horizon=horizon, clips=programme(play, trained))
-        app = create_app(service, Access.of(host, token, origins))
+        server = make_server(service, Access.of(host, token, origins))
         try:
             address.listen(1024)
         except OSError as error:
@@ -83,23 +89,29 @@ def serve(
         say(f"{trained.preset.name} at {place}{f'?token={quote(token or str())}' if made else ''} (Ctrl-C ends it)")
         if token is not None and not made:
             say("clients bring the token that was given; a browser is told it by ?token=... at the end of that address")
-        config = uvicorn.Config(
-            app,
-            http="h11",
-            loop="asyncio",
-            ws="auto",
-            ws_max_size=max(limits.message, 64 * service.shape.stored * service.shape.channels),
-            # Poses hardly get smaller, and what is small may unfold to much.
-            ws_per_message_deflate=False,
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            limit_concurrency=limits.sessions + limits.viewers + 256,
-            timeout_graceful_shutdown=3,
-        )
-        Server(config, service).run(sockets=[address])
+        server.run(sockets=[address])
+
+
+def make_server(service: Service, access: Access) -> "Server":
+    """What listens for a service."""
+    limits, shape = service.limits, service.shape
+    config = uvicorn.Config(
+        create_app(service, access),
+        http="h11",
+        loop="asyncio",
+        ws="auto",
+        ws_max_size=max(limits.message, 64 * shape.stored * shape.channels),
+        # Poses hardly get smaller, and what is small may unfold to much.
+        ws_per_message_deflate=False,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=limits.sessions + limits.viewers + 256,
+        timeout_graceful_shutdown=3,
+    )
+    return Server(config, service)
 
 
 def load_model(path: str | Path, threads: int | None) -> Described:
@@ -174,7 +186,7 @@ class Server(uvicorn.Server):
                 transport.abort()  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
     """A socket at an address, which does not listen yet.
 
     Raises:

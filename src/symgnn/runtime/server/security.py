@@ -3,20 +3,29 @@
 import asyncio
 import hmac
 import ipaddress
-from collections.abc import Sequence
+import re
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from starlette.websockets import WebSocket
+from fastapi import WebSocket
+from fastapi.responses import JSONResponse
 
 from symgnn.runtime.server.limits import TOKEN, Limits
 from symgnn.runtime.server.metrics import Metrics
 from symgnn.runtime.server.wire import dumps
 
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
 _OPEN = ("/healthz", "/", "/docs", "/openapi.json")
 """Paths that hold no secret; so do the page's files, which lie beside them."""
+
+_HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]*)?")
 
 _HEADERS = {
     "content-security-policy": (
@@ -186,7 +195,5 @@ class Guard:
 
 def _name(host: str) -> str:
     """The name in a Host header, without its port."""
-    try:
-        return (urlsplit(f"//{host}").hostname or "").lower()
-    except ValueError:
-        return ""
+    found = _HOST.fullmatch(host)
+    return "" if found is None else found["name"].strip("[]").lower()

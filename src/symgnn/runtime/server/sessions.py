@@ -1,11 +1,11 @@
 """Streams of clients: frames in, answers out, each client within its bounds."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from starlette.websockets import WebSocket
+from fastapi import WebSocket
 
 from symgnn.errors import InputError
 from symgnn.models.checkpoint import Described
@@ -28,15 +28,19 @@ from symgnn.runtime.server.wire import (
 from symgnn.runtime.stream import Stream, Window
 
 FAR = 4
-"""Times the rate that a client may send without being closed, and the seconds that it may send still more."""
+"""Times the rate of which more is not even read, and about the seconds after which who still sends more is closed."""
+
+PAUSE = 0.05
+"""Seconds without reading where more is sent."""
 
 
+@runtime_checkable
 class Room(Protocol):
     """What a session needs of the service around it."""
 
     model: Described
     shape: Shape
-    card: dict[str, object]
+    card: dict[str, Any]
     limits: Limits
     metrics: Metrics
     batcher: Batcher
@@ -70,7 +74,8 @@ class Session:
         self._outbox = outbox
         self._opening = Opening()
         self._tracks: dict[str | None, Track] = {}
-        self._far = Bucket(FAR * room.limits.rate, FAR * FAR * room.limits.rate)
+        self._far = Bucket(FAR * room.limits.rate, FAR * room.limits.rate)
+        self._patience = Bucket(1.0, FAR / PAUSE)
         self._first = True
         self._frames = 0
 
@@ -83,18 +88,16 @@ class Session:
         finally:
             self._room.batcher.forget(self)
             self._room.hub.gone(self.name)
+            # An answer that is still under way finds nobody.
             self._tracks.clear()
         return ended
 
     def __str__(self) -> str:
-        return f"session {self.name}: {self._frames} frames of {len(self._tracks)} persons"
+        return f"session {self.name}: {self._frames} frames"
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: Message) -> float:
         room, first = self._room, self._first
         self._first = False
-        if not self._far.take():
-            rate = room.limits.rate
-            raise RefusedError(POLICY, f"found far more frames than {rate:g} a second for long: send at the rate of the camera")
         match read_message(message, room.shape) if isinstance(message, str) else read_binary(message, room.shape):
             case Frame() as frame:
                 self._frame(frame)
@@ -104,6 +107,12 @@ class Session:
                 raise RefusedError(POLICY, 'found a message of type "open" after others, expected it as the first one')
             case _:
                 raise RefusedError(GARBAGE, 'found a message of type "horizon", which is for /v1/watch; expected a "frame"')
+        if self._far.take():
+            return 0.0
+        if not self._patience.take():
+            rate = room.limits.rate
+            raise RefusedError(POLICY, f"found far more frames than {rate:g} a second for long: send at the rate of the camera")
+        return PAUSE
 
     def _open(self, opening: Opening) -> None:
         most = self._room.card["max_horizon"]
@@ -130,8 +139,7 @@ class Session:
                     raise RefusedError(POLICY, f"found more than {limits.tracks} tracks at a time, expected at most so many")
                 del self._tracks[longest]
             track = self._tracks[name] = Track(self._stream(), Bucket(limits.rate, limits.rate))
-            self._far.rate = FAR * limits.rate * len(self._tracks)
-            self._far.burst = FAR * self._far.rate
+            self._far.rate = self._far.burst = FAR * limits.rate * len(self._tracks)
         track.seen = time.monotonic()
         return track
 
@@ -168,7 +176,9 @@ class Session:
             self._outbox.end(POLICY if isinstance(outcome, InputError) else BROKEN, sentence)
             return
         room = self._room
-        answer = track.stream.settle(window, outcome, 0)
+        # Onlookers may have asked for more poses ahead than the client.
+        futures = None if outcome.futures is None else outcome.futures[:, : track.stream.horizon]
+        answer = track.stream.settle(window, replace(outcome, futures=futures), 0)
         room.metrics.answers.inc()
         room.metrics.latency.observe(answer.latency_ms / 1000)
 

@@ -8,8 +8,8 @@ from functools import cache, partial
 from typing import Any, Literal
 
 import numpy as np
+from fastapi import WebSocket
 from jaxtyping import Float32
-from starlette.websockets import WebSocket
 
 from symgnn.models.checkpoint import Described
 from symgnn.runtime.server.limits import GARBAGE, GOING_AWAY, POLICY, Bucket, RefusedError
@@ -147,13 +147,14 @@ class Hub:
         """
         viewer = Viewer(outbox, session, self._card["horizon"])
 
-        def take(message: Message) -> None:
+        def take(message: Message) -> float:
             if not viewer.wishes.take():
                 raise RefusedError(POLICY, "found many messages a second, expected a few: a viewer only says its horizon")
             wish = read_message(message, self._shape) if isinstance(message, str) else None
             if not isinstance(wish, int):
                 raise RefusedError(GARBAGE, 'found another message, expected {"type": "horizon", "frames": 10}')
             viewer.ghosts = min(wish, self._card["max_horizon"])
+            return 0.0
 
         if session is not None and session not in self._moved:
             there = ", ".join(sorted(self._moved)) or "none yet"

@@ -28,6 +28,9 @@ TRACK_NAME = 64
 LATEST = 1e12
 """Seconds; a later time is no time (milliseconds since 1970 still are one)."""
 
+FARTHEST = 1e12
+"""A coordinate beyond it is none, in any unit, and its square might be more than a float32 holds."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -78,7 +81,8 @@ class Opening:
 class Question:
     """A request for predictions."""
 
-    clips: list[Float32[np.ndarray, "time joint channel"]]
+    clips: list[np.ndarray]
+    """(frames, joints, channels) each, in float32; NaN where missing."""
     horizon: int | None
 
 
@@ -135,15 +139,16 @@ def read_binary(message: bytes, shape: Shape) -> Frame:
     Raises:
         RefusedError: another length, or a number that is infinite.
     """
-    joints = (len(message) - 8) / (4 * shape.channels)
-    if not shape.fits(joints):  # pyright: ignore[reportArgumentType]
+    joints, rest = divmod(len(message) - 8, 4 * shape.channels)
+    if rest or not shape.fits(joints):
         size = 8 + 4 * shape.channels * len(shape.joints)
         raise RefusedError(POLICY, f"found a binary frame of {len(message)} bytes, expected {size} (time, then {shape.counts})")
     (time,) = struct.unpack_from("<d", message)
-    values = np.frombuffer(message, "<f4", offset=8).reshape(int(joints), shape.channels).astype(np.float32)
-    if np.isinf(values).any():
-        joint, channel = np.argwhere(np.isinf(values))[0]
-        raise RefusedError(POLICY, f"frame: joint {joint}, channel {channel}: found infinity, expected a number or NaN")
+    values = np.frombuffer(message, "<f4", offset=8).reshape(joints, shape.channels).astype(np.float32)
+    if (beyond := np.abs(values) > FARTHEST).any():
+        joint, channel = np.argwhere(beyond)[0]
+        found = f"joint {joint}, channel {channel}: found {values[joint, channel]:g}"
+        raise RefusedError(POLICY, f"frame: {found}, expected a number up to {FARTHEST:g}, or NaN")
     return Frame(values, None if math.isnan(time) else read_time(time), None)
 
 
@@ -173,11 +178,9 @@ def read_pose(value: Any, shape: Shape, where: str) -> list[list[float]]:
 
 
 def _coordinate(value: Any, where: str, joint: int) -> float:
-    if type(value) is float and -3e38 < value < 3e38:
-        return value
-    if type(value) is int and abs(value) < 2**127:
+    if type(value) in (float, int) and -FARTHEST <= value <= FARTHEST:
         return float(value)
-    raise RefusedError(POLICY, f"{where}: joint {joint}: found {_short(value)}, expected a number that float32 holds, or null")
+    raise RefusedError(POLICY, f"{where}: joint {joint}: found {_short(value)}, expected a number up to {FARTHEST:g}, or null")
 
 
 def read_time(value: Any) -> float | None:
