@@ -427,6 +427,7 @@ def bench_data(
 
 def bench_live(
     forms: Annotated[tuple[str, ...], arg(metavar="FORM...")] = (),
+    only: Annotated[tuple[str, ...], arg(metavar="PART...")] = (),
     json: File = None,
     quick: Switch = False,
     minutes: float = 60.0,
@@ -438,6 +439,7 @@ def bench_live(
     Args:
         forms: ways to run a network: eager and folded (always), bf16, compiled, onnx, int8, tick (a frame at a time); by
             default all of them.
+        only: latency, clients or memory; by default all three.
         json: also write every figure to this file.
         quick: a small part of it all, to see that it works.
         minutes: of motion in the stream whose memory is watched.
@@ -446,10 +448,10 @@ def bench_live(
         check_place(json)
     if not 0 < minutes < 1e5:
         raise InputError(f"--minutes: found {minutes:g}, expected a positive number")
-    from symgnn.experiments.bench_live import FORMS
+    from symgnn.experiments.bench_live import FORMS, PARTS
     from symgnn.experiments.bench_live import bench_live as measure
 
-    return measure(forms=forms or FORMS, json=json, quick=quick, minutes=minutes)
+    return measure(forms=forms or FORMS, parts=only or PARTS, json=json, quick=quick, minutes=minutes)
 
 
 # --- how commands are found and run ----------------------------------------------------------------------------------------

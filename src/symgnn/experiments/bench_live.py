@@ -41,6 +41,8 @@ from symgnn.skeleton import load_layout
 FORMS = ("eager", "folded", "bf16", "compiled", "onnx", "int8", "tick")
 """As trained; batch norms folded; that with blocks in 16 bits; that compiled; exported; exported in 8 bits; a frame a tick."""
 
+PARTS = ("latency", "clients", "memory")
+
 WIDTHS = {"full": 1.0, "quarter": 0.25}
 """Of the light network of cmu-long: the paper's, and that of cmu-long-cpu and cmu-live."""
 
@@ -131,6 +133,7 @@ class Memory:
 def bench_live(
     *,
     forms: Sequence[str] = FORMS,
+    parts: Sequence[str] = PARTS,
     json: str | Path | None = None,
     quick: bool = False,
     minutes: float = 60.0,
@@ -144,14 +147,17 @@ def bench_live(
 
     Args:
         forms: which to measure, of ``FORMS``; "eager" and "folded" always are.
+        parts: what to measure, of ``PARTS``.
         json: also write every figure to this file.
         quick: a small part of it all, to see that it works.
         minutes: of motion in the long stream.
         console: where to print; a new one by default.
 
     Raises:
-        InputError: no such form.
+        InputError: no such form or part.
     """
+    if unknown := [part for part in parts if part not in PARTS]:
+        raise InputError(f"--only: found {unknown[0]!r}, expected some of {', '.join(PARTS)}")
     if unknown := [form for form in forms if form not in FORMS]:
         raise InputError(f"--forms: found {unknown[0]!r}, expected some of {', '.join(FORMS)}")
     console = console or Console(width=None if sys.stdout.isatty() else 120, highlight=False)
@@ -159,18 +165,19 @@ def bench_live(
     if "compiled" in wanted and shutil.which(os.environ.get("CXX", "g++")) is None:
         console.print("no C++ compiler (g++, or what CXX names): compiled networks are left out")
         wanted = tuple(form for form in wanted if form != "compiled")
-    cases = _cases(wanted, quick)
+    cases = _cases(wanted, quick) if "latency" in parts else []
     found: list[tuple[Case, float, list[Latency]]] = []
     with console.status("") as status:
         for number, case in enumerate(cases, start=1):
             status.update(f"measuring {case.name}, {case.threads} threads ({number} of {len(cases)})")
             found.append((case, *_apart(measure_case, case)))
         served = []
-        for model in SERVED[: 1 if quick else None]:
+        for model in SERVED[: 1 if quick else None] if "clients" in parts else ():
             status.update(f"serving {model}")
             served += measure_clients(model, seconds=2.0 if quick else 10.0, most=2 if quick else 64)
         status.update("streaming for long")
-        memory = [_apart(measure_memory, model, minutes / (60 if quick else 1)) for model in SERVED[-1:]]
+        lasting = SERVED[-1:] if "memory" in parts else ()
+        memory = [_apart(measure_memory, model, minutes / (60 if quick else 1)) for model in lasting]
     _print(console, found, served, memory)
     if json is not None:
         plain = {
@@ -192,7 +199,7 @@ def bench_live(
 
 def _cases(forms: tuple[str, ...], quick: bool) -> list[Case]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    rounds, pushes = (2, 3) if quick else (20, 12)
+    rounds, pushes = (2, 3) if quick else (15, 12)
     few = tuple(form for form in forms if form != "compiled")
     return [
         Case(width, bone, horizon, threads, forms if width == "full" and not quick else few, rounds, pushes)
@@ -449,6 +456,21 @@ def _print(
     served: Sequence[Served],
     memory: Sequence[Memory],
 ) -> None:
+    if found:
+        _print_latency(console, found)
+    for one in served:
+        console.print(
+            f"{one.model}, {one.clients} clients at 30 frames a second: {one.answered:.1%} answered, "
+            f"{one.median * 1e3:.1f} ms, 99th percentile {one.worst * 1e3:.1f} ms"
+        )
+    for long in memory:
+        console.print(
+            f"{long.model}, {long.frames:,} frames, {long.seconds / 60:.0f} minutes: {long.early / 2**20:.1f} MB after a "
+            f"twentieth, {long.late / 2**20:.1f} MB at the end, {long.most / 2**20:.1f} MB at most"
+        )
+
+
+def _print_latency(console: Console, found: Sequence[tuple[Case, float, list[Latency]]]) -> None:
     threads = sorted({case.threads for case, _, _ in found}, reverse=True)
     rates = [statistics.median(rate for case, rate, _ in found if case.threads == count) / 1e9 for count in threads]
     table = Table(
@@ -475,13 +497,3 @@ def _print(
             table.add_row("" if place else name, form, f"{first.flop / 1e9:.2f}", *cells, differs)
         table.add_section()
     console.print(table, width=max(console.width, 120), crop=False)
-    for one in served:
-        console.print(
-            f"{one.model}, {one.clients} clients at 30 frames a second: {one.answered:.1%} answered, "
-            f"{one.median * 1e3:.1f} ms, 99th percentile {one.worst * 1e3:.1f} ms"
-        )
-    for long in memory:
-        console.print(
-            f"{long.model}, {long.frames:,} frames, {long.seconds / 60:.0f} minutes: {long.early / 2**20:.1f} MB after a "
-            f"twentieth, {long.late / 2**20:.1f} MB at the end, {long.most / 2**20:.1f} MB at most"
-        )
