@@ -174,6 +174,7 @@ def test_a_stop_answers_what_is_under_way_and_says_goodbye(checkpoint: Path):
             await connection.send(json.dumps({"frame": POSE}))
             assert json.loads(await connection.recv())["type"] == "answer"
             ending = asyncio.create_task(asyncio.to_thread(process.end, signal.SIGTERM))
+            process.process.send_signal(signal.SIGTERM)  # as timeout(1) does: to the child and to the group
             for one in (connection, viewer):
                 messages = [json.loads(text) async for text in one]
                 assert messages[-1] == {"type": "error", "message": "the service is going away: connect again later"}

@@ -3,6 +3,7 @@
 import errno
 import logging
 import secrets
+import signal
 import socket
 import sys
 import time
@@ -86,9 +87,10 @@ def serve(
         except OSError as error:
             raise _no_address(host, port, error) from None
         place = f"http://{_host_to_open(host)}:{address.getsockname()[1]}/"
-        say(f"{trained.preset.name} at {place}{f'?token={quote(token or str())}' if made else ''} (Ctrl-C ends it)")
+        told = [f"{trained.preset.name} at {place}{f'?token={quote(token or str())}' if made else ''} (Ctrl-C ends it)"]
         if token is not None and not made:
-            say("clients bring the token that was given; a browser is told it by ?token=... at the end of that address")
+            told.append("clients bring the token that was given; a browser is told it by ?token=... at the end of that address")
+        server.at_work = lambda: [say(line) for line in told]
         server.run(sockets=[address])
 
 
@@ -147,13 +149,19 @@ class Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, service: Service):
         super().__init__(config)
+        self.at_work: Callable[[], object] = lambda: None
+        """Called when it answers connections, and signals."""
         self._service = service
         self._since: WeakKeyDictionary[Any, tuple[str, float]] = WeakKeyDictionary()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal ends it in order, a second one at once."""
-        self.force_exit = self.should_exit
+        """The first signal ends it in order, a second Ctrl-C at once (a second SIGTERM may be the first, passed on twice)."""
+        self.force_exit = self.force_exit or (self.should_exit and sig == signal.SIGINT)
         self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.at_work()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
@@ -161,6 +169,9 @@ class Server(uvicorn.Server):
         if not self.force_exit:
             await self._service.drain()
         await super().shutdown(sockets)
+        if self.force_exit:
+            # Uvicorn leaves it out then, and its task would be torn down with a traceback.
+            await self.lifespan.shutdown()
 
     async def on_tick(self, counter: int) -> bool:
         if counter % 10 == 0:
