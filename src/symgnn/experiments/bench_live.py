@@ -47,6 +47,8 @@ WIDTHS = {"full": 1.0, "quarter": 0.25}
 """Of the light network of cmu-long: the paper's, and that of cmu-long-cpu and cmu-live."""
 
 CLASSES = 8
+RESTING = 0.1
+"""Seconds between two forms: the threads of onnxruntime go on spinning for a while, on the cores of whoever comes next."""
 PERIOD = 1 / 30
 """Seconds from a frame of a client to the next."""
 SERVED = ("cmu", "cmu-live")
@@ -244,6 +246,7 @@ def measure_case(case: Case) -> tuple[float, list[Latency]]:
         rates = [matrix_product_rate(quick=True)]
         for first in range(filled, len(clip), case.pushes):
             for form, stream in streams.items():
+                time.sleep(RESTING)
                 for frame in clip[first : first + case.pushes]:
                     began = time.perf_counter()
                     stream.push(frame)
@@ -316,6 +319,7 @@ class _Compiled(Described):
 
         # Weights become constants of the program, and are laid out once as its products read them.
         config.freezing = True  # pyright: ignore[reportAttributeAccessIssue]
+        config.compile_threads = 1  # pyright: ignore[reportAttributeAccessIssue]
         logging.getLogger("torch").setLevel(logging.ERROR)
         self.card = model.card
         self._run = torch.compile(lambda x: _tensors(model.network, x, horizon), dynamic=False)
@@ -474,25 +478,20 @@ def _print_latency(console: Console, found: Sequence[tuple[Case, float, list[Lat
     threads = sorted({case.threads for case, _, _ in found}, reverse=True)
     rates = [statistics.median(rate for case, rate, _ in found if case.threads == count) / 1e9 for count in threads]
     table = Table(
-        title="from a frame to both answers, batch 1; x: ratio to the floor, FLOP / rate of matrix products ("
-        + ", ".join(f"{rate:.0f} GFLOP/s on {count}" for rate, count in zip(rates, threads, strict=True))
-        + ")",
+        title="from a frame to both answers, batch 1: median ms (99th percentile) and x, the ratio to the floor, FLOP over "
+        + " and ".join(f"{rate:.0f} GFLOP/s on {count}" for rate, count in zip(rates, threads, strict=True)),
         box=box.SIMPLE,
         padding=(0, 1),
     )
     for heading in ("network", "form"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("GFLOP", *(f"{kind} on {count}" for count in threads for kind in ("ms", "p99", "x")), "differs by"):
+    for heading in ("GFLOP", *(f"threads: {count}" for count in threads), "differs by"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name in dict.fromkeys(case.name for case, _, _ in found):
         rows = {case.threads: {one.form: one for one in latencies} for case, _, latencies in found if case.name == name}
         for place, (form, first) in enumerate(rows[threads[0]].items()):
-            cells = [
-                cell
-                for count in threads
-                for one in [rows[count][form]]
-                for cell in (f"{one.median * 1e3:.1f}", f"{one.worst * 1e3:.1f}", f"{one.ratio:.2f}")
-            ]
+            latencies = [rows[count][form] for count in threads]
+            cells = [f"{one.median * 1e3:.1f} ({one.worst * 1e3:.1f}) {one.ratio:.2f}x" for one in latencies]
             differs = "" if first.difference is None else f"{first.difference:.0e}"
             table.add_row("" if place else name, form, f"{first.flop / 1e9:.2f}", *cells, differs)
         table.add_section()
