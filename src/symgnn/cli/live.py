@@ -165,7 +165,7 @@ def serve(
         max_rate: frames a second of a person; faster ones are dropped.
         idle: seconds without a frame after which a stream is closed.
         batch: windows of several clients that go through the model together.
-        threads: of the model; by default as many as PyTorch takes.
+        threads: of the model; by default one less than the machine has cores.
         verbose: a line for each client that goes.
     """
     try:

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import secrets
 import signal
 import socket
@@ -63,7 +64,7 @@ def serve(
         origins: of pages elsewhere that may speak to the service, "https://example.org".
         play: what pages see while nobody streams: a store, STORE:7, or a clip; by default the built-in motion.
         horizon: frames to predict where a client does not say.
-        threads: of the model; by default as PyTorch decides.
+        threads: of the model; by default a core is left to the rest of the service, and to whoever else is on the machine.
         limits: what a client may ask.
         say: told where to connect.
 
@@ -71,6 +72,7 @@ def serve(
         InputError: the address cannot be had, or the model or the clip cannot be read.
     """
     limits = limits or Limits()
+    threads = max(1, (os.cpu_count() or 1) - 1) if threads is None else threads
     # Inference lets go of the interpreter hundreds of times a window, and gets it back from the event loop only this often.
     sys.setswitchinterval(SWITCH)
     if token is not None and not token.strip():
