@@ -18,7 +18,8 @@ import websockets
 
 from serving import Process, nulls, poses, serving, write_model
 from symgnn.errors import InputError
-from symgnn.runtime.server.running import load_model, serve
+from symgnn.runtime import load_model
+from symgnn.runtime.server.running import serve
 
 POSE = nulls(poses(1)[0])
 

@@ -179,7 +179,7 @@ def serve(
     logging.getLogger("symgnn.runtime").setLevel(logging.NOTSET if verbose else logging.ERROR)
     logging.getLogger("symgnn.server").setLevel(logging.INFO if verbose else logging.WARNING)
     run(
-        model,
+        checkpoint_file(model, "last"),
         host=host,
         port=port,
         token=token or os.environ.get("SYMGNN_TOKEN") or None,

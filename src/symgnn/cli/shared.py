@@ -68,15 +68,7 @@ def load_checkpoint(subject: str, selection: str, *, folded: bool = True) -> "Tr
 
 
 def load_model(subject: str, selection: str = "last", threads: int | None = None) -> "TrainedModel | OnnxModel":
-    """Whatever answers windows: a checkpoint, or a file of ``symgnn export``, with so many processor threads."""
-    import torch
+    """Whatever answers windows: a checkpoint, one of a run's, or a file of ``symgnn export``, with so many threads."""
+    from symgnn.runtime import load_model as load
 
-    from symgnn.runtime import open_onnx
-
-    if threads is not None and threads < 1:
-        raise InputError(f"--threads: found {threads}, expected a number of at least 1")
-    if Path(subject).suffix.lower() == ".onnx":
-        return open_onnx(subject, threads)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    return load_checkpoint(subject, selection)
+    return load(checkpoint_file(subject, selection), threads)

@@ -79,14 +79,23 @@ class OnnxModel(Described):
         return dict(zip(self._outputs, cast(list[np.ndarray], self._session.run(None, feed)), strict=True))
 
 
-def load_model(path: str | Path, device: torch.device | str = "cpu") -> TrainedModel | OnnxModel:
-    """A checkpoint, a shipped model by its name, or an exported file: whatever answers windows.
+def load_model(path: str | Path, threads: int | None = None) -> TrainedModel | OnnxModel:
+    """Whatever answers windows: a checkpoint (on the GPU where there is one), a shipped model by its name, or an exported file.
 
     Args:
         path: see [load][symgnn.models.checkpoint.load] and [open_onnx][symgnn.runtime.onnx_model.open_onnx].
-        device: where to put a checkpoint; exported files run on the CPU.
+        threads: processor threads of an answer; by default as many as PyTorch takes.
+
+    Raises:
+        InputError: it cannot be read as one, or there is not one thread.
     """
-    return open_onnx(path) if Path(path).suffix.lower() == SUFFIX else load(path, device)
+    if threads is not None and threads < 1:
+        raise InputError(f"--threads: found {threads}, expected a number of at least 1")
+    if Path(path).suffix.lower() == SUFFIX:
+        return open_onnx(path, threads)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return load(path, "cuda" if torch.cuda.is_available() else "cpu")
 
 
 def open_onnx(path: str | Path, threads: int | None = None) -> OnnxModel:

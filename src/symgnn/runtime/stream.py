@@ -253,6 +253,11 @@ class Stream:
         return min(int((times[-1] - times[0]) / self._spacing + SAME) + 1, self.need) if len(times) else 0
 
     @property
+    def late(self) -> int:
+        """Frames older than the newest one so far: what ``stats`` tells, without the rest."""
+        return self._counts.late
+
+    @property
     def ticking(self) -> bool:
         """Whether the network goes on from frame to frame, in place of a window at every frame."""
         return self._ticks is not None

@@ -16,13 +16,12 @@ from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import torch
 import uvicorn
 
 from symgnn.errors import InputError
-from symgnn.models.checkpoint import CHANNELS, Described, load
+from symgnn.models.checkpoint import CHANNELS, Described
 from symgnn.runtime.answering import answer
-from symgnn.runtime.onnx_model import open_onnx
+from symgnn.runtime.onnx_model import load_model
 from symgnn.runtime.server.app import Service, create_app
 from symgnn.runtime.server.limits import Limits
 from symgnn.runtime.server.playback import programme
@@ -116,24 +115,6 @@ def make_server(service: Service, access: Access) -> "Server":
         timeout_graceful_shutdown=3,
     )
     return Server(config, service)
-
-
-def load_model(path: str | Path, threads: int | None) -> Described:
-    """What answers: a checkpoint (on the GPU where there is one), the last one of a run, or an exported ``.onnx`` file.
-
-    Raises:
-        InputError: it cannot be read as one.
-    """
-    if threads is not None and threads < 1:
-        raise InputError(f"--threads: found {threads}, expected a number of at least 1")
-    path = Path(path)
-    if path.is_dir() and (path / "last.ckpt").is_file():
-        path = path / "last.ckpt"
-    if path.suffix.lower() == ".onnx":
-        return open_onnx(path, threads)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    return load(path, "cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _warm(model: Described) -> None:

@@ -186,7 +186,7 @@ class Session:
             # The counts are those of the moment it is sent.
             if self._opening.format == "binary":
                 return answer_to_bytes(answer, track.dropped, room.shape)
-            return answer_to_text(answer, name, track.dropped, track.stream.stats.late)
+            return answer_to_text(answer, name, track.dropped, track.stream.late)
 
         if self._outbox.put(("answer", name), message):
             self._drop(track, "unread")
