@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from live import FPS, make_model
-from symgnn.models import SymGNN
 from symgnn.models.checkpoint import TrainedModel, build, save
 from symgnn.runtime import Stream, Streams, predict
 from symgnn.skeleton import load_layout
@@ -33,7 +32,7 @@ def model_of(layout: str, space: str) -> TrainedModel:
     tiny = make_model(space=space)
     body = load_layout(layout)
     card = replace(tiny.card, layout=body, stored_mean=((0.0, 0.0, 0.0),) * len(body.joints))
-    network: SymGNN = build(card.preset, body, len(card.class_names))
+    network = build(card.preset, body, len(card.class_names))
     rng = np.random.default_rng(0)
     for weights in network.parameters():
         weights.data += 0.05 * weights.new_tensor(rng.normal(size=weights.shape))

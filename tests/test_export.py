@@ -44,7 +44,8 @@ def made(model: ModelConfig = MODEL, data: DataConfig = XYZ, layout: symgnn.skel
     generator = torch.Generator().manual_seed(3)
     preset = replace(load_preset("demo"), name="made", data=data, model=model)
     names = ("sitting", "standing", "lying", "running")
-    network: SymGNN = build(preset, layout, len(names))
+    network = build(preset, layout, len(names))
+    assert isinstance(network, SymGNN)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))

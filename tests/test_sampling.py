@@ -14,7 +14,7 @@ from symgnn.data import Changes, ClipRecord, Store, WindowSampler, write_store
 from symgnn.data.resampling import at_rows, clip_rows
 from symgnn.errors import InputError
 from symgnn.evaluation import evaluate, load_protocol
-from symgnn.evaluation.classifiers import fitted_classifier
+from symgnn.evaluation.baselines import fitted_classifier
 from symgnn.models.checkpoint import Card, TrainedModel
 from symgnn.runtime import predict
 from symgnn.types import Output

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
+import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, field_validator
 from pydantic.dataclasses import dataclass
 
@@ -30,6 +31,13 @@ Count = Annotated[int, Field(ge=1)]
 Amount = Annotated[float, Field(ge=0)]
 
 Sampling = Literal["window", "whole", "repeat"]
+
+Network = Literal["sym-gnn", "res-sup", "csm", "dct-gcn", "simlpe", "st-gcn", "hcn", "2s-agcn", "ctr-gcn"]
+
+PREDICTORS = ("zero-velocity", "running-average-2", "running-average-4")
+"""Baselines of prediction without parameters."""
+CLASSIFIERS = ("linear", "nearest")
+"""Baselines of recognition that are fitted, not trained."""
 
 
 @dataclass(frozen=True, config=_RECORD)
@@ -69,8 +77,11 @@ class DataConfig:
 
 @dataclass(frozen=True, config=_RECORD)
 class ModelConfig:
-    """The network of sections 4 and 5."""
+    """The network of sections 4 and 5, or a baseline."""
 
+    network: Network = "sym-gnn"
+    """Sym-GNN, or a baseline from its own paper, which of the fields below reads width, dropout, scaling and placement alone
+    (``symgnn train PRESET --model NAME`` also takes over its published training; docs/experiments.md)."""
     graph_channels: Annotated[tuple[Count, ...], Field(min_length=1)] = (32, 32, 128, 256)
     """Features after the graph convolution of each block (Table 18)."""
     channels: tuple[Count, ...] = (32, 64, 128, 256)
@@ -258,6 +269,8 @@ OWN = "own"
 """The layout that a store brings along."""
 
 PRESETS = Path(__file__).parent / "presets"
+NETWORKS = PRESETS / "networks"
+"""A YAML file for each baseline: what of a preset it changes."""
 
 
 def preset_names() -> list[str]:
@@ -265,13 +278,33 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
-def load_preset(name: str) -> Preset:
+def network_names() -> list[str]:
+    """Names of the networks a preset can be trained with: Sym-GNN and the baselines."""
+    return ["sym-gnn", *sorted(path.stem for path in NETWORKS.glob("*.yaml"))]
+
+
+def load_preset(name: str, network: str = "sym-gnn") -> Preset:
     """Read a preset by name, or from the path of a YAML file.
 
+    Args:
+        name: of the preset.
+        network: another network in its place: the fields of its YAML file are laid over the preset's.
+
     Raises:
-        InputError: no such preset (the nearest name is given), or a field that does not exist or does not fit.
+        InputError: no such preset or network (the nearest name is given), or a field that does not exist or does not fit.
     """
-    return preset_from_dict(read_extending(name, _find, _overlay, "the fields of a preset"), where=f"preset {name}")
+    values = read_extending(name, _find, _overlay, "the fields of a preset")
+    where = f"preset {name}"
+    if network != "sym-gnn":
+        if network not in network_names():
+            near = difflib.get_close_matches(network, network_names(), n=1, cutoff=0.4)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise InputError(f"no network {network!r}{hint} (there are: {', '.join(network_names())})")
+        over = yaml.safe_load((NETWORKS / f"{network}.yaml").read_text(encoding="utf-8"))
+        about = f"{values['description'].rstrip('.')}; network {network}."
+        values = _overlay(values, {**over, "name": f"{values['name']}-{network}", "description": about})
+        where += f" with network {network}"
+    return preset_from_dict(values, where)
 
 
 def preset_from_dict(values: Mapping[str, Any], where: str) -> Preset:

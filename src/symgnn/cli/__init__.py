@@ -49,12 +49,15 @@ from symgnn.cli.shared import (
     show,
 )
 from symgnn.config import (
+    CLASSIFIERS,
+    PREDICTORS,
     DataConfig,
     ModelConfig,
     Preset,
     TrainingConfig,
     field_sources,
     load_preset,
+    network_names,
     preset_names,
     preset_to_dict,
 )
@@ -63,9 +66,6 @@ from symgnn.files import is_first_process
 
 if TYPE_CHECKING:
     from symgnn.skeleton import Layout
-
-ZERO_VELOCITY = "zero-velocity"
-BASELINES = (ZERO_VELOCITY, "linear", "nearest")
 
 
 # --- commands -----------------------------------------------------------------------------------------------------------
@@ -79,6 +79,7 @@ def train(
     resume: Switch = False,
     device: Literal["auto", "cpu", "gpu"] = "auto",
     start: Annotated[str | None, arg(name="from", metavar="RUN|CHECKPOINT", help_behavior_hint="")] = None,
+    network: Annotated[str, arg(name="model", metavar="NAME")] = "sym-gnn",
     *,
     window: Annotated[DataConfig, arg(name="data")],
     model: ModelConfig,
@@ -97,8 +98,9 @@ def train(
         resume: go on from RUN/last.ckpt.
         device: where to compute.
         start: fine-tune this model: what fits is taken over, the rest is new, and it is said which.
+        network: sym-gnn, or a baseline in its place, with its published training laid over the preset's: {networks}.
     """
-    chosen = dataclasses.replace(load_preset(preset), data=window, model=model, training=training)
+    chosen = dataclasses.replace(load_preset(preset, network), data=window, model=model, training=training)
     if window.sampling != "window" and chosen.protocol == "recognition":
         chosen = dataclasses.replace(chosen, protocol="clips")
     if window.ratio is not None:
@@ -139,6 +141,9 @@ def train(
     return 0
 
 
+train.__doc__ = (train.__doc__ or "").format(networks=", ".join(network_names()[1:]))
+
+
 def evaluate(
     model: Annotated[Positional[str], arg(metavar="RUN|CHECKPOINT|MODEL.onnx|BASELINE")],
     /,
@@ -153,9 +158,9 @@ def evaluate(
     """Judge a model by a protocol, beside zero-velocity on the same clips.
 
     Args:
-        model: folder of a run, a checkpoint, a file of symgnn export, or a baseline: zero-velocity repeats the last pose;
-            linear (logistic regression) and nearest (neighbour) recognise from the numbers of the training clips, to tell
-            whether the network is worth it.
+        model: folder of a run, a checkpoint, a file of symgnn export, or a baseline: zero-velocity repeats the last pose,
+            running-average-2 and -4 the mean of as many; linear (logistic regression) and nearest (neighbour) recognise from
+            the numbers of the training clips, to tell whether the network is worth it.
         data: a store, or a benchmark's own folder.
         protocol: cmu-short, cmu-long, h36m-8, h36m-256 (angles), h36m-3d-8, h36m-3d-256 (places), ntu, kinetics, demo (any
             positions), image (those in an image), recognition (windows), clips (whole ones) or early (their beginning); by
@@ -168,25 +173,21 @@ def evaluate(
     """
     for path in filter(None, (json, html)):
         check_place(path)
-    if model in BASELINES and html is not None:
+    baseline = model in (*PREDICTORS, *CLASSIFIERS)
+    if baseline and html is not None:
         raise InputError("--html needs a trained model")
-    if model == ZERO_VELOCITY and protocol is None:
-        raise InputError("--protocol is needed: zero-velocity has no preset")
-    trained = None if model in BASELINES else load_model(model, selection)
+    if model in PREDICTORS and protocol is None:
+        raise InputError(f"--protocol is needed: {model} has no preset")
+    trained = None if baseline else load_model(model, selection)
     from symgnn.data import open_data, recognise
-    from symgnn.evaluation import Model, load_protocol
     from symgnn.evaluation import evaluate as judge
-    from symgnn.models.baselines import ZeroVelocity
+    from symgnn.evaluation import fitted_baseline, load_protocol
 
     if trained is None:
         rules = load_protocol(protocol or "clips", ratio=ratio)
         store = open_data(data, kind=recognise(data, rules.layout))
-        baseline: Model = ZeroVelocity()
-        if model != ZERO_VELOCITY:
-            from symgnn.evaluation.classifiers import fitted_classifier
-
-            baseline, rules = fitted_classifier("linear" if model == "linear" else "nearest", rules, store)
-        result = judge(baseline, rules, store, up_to=up_to, progress=True)
+        fitted, rules = fitted_baseline(model, rules, store)
+        result = judge(fitted, rules, store, up_to=up_to, progress=True)
     else:
         window = trained.preset.data
         name = protocol or trained.preset.protocol
@@ -310,6 +311,7 @@ predict.__doc__ = (predict.__doc__ or "").format(kinds=", ".join(KINDS))
 def info(
     subject: Annotated[Positional[str], arg(metavar="PRESET|CHECKPOINT")],
     /,
+    network: Annotated[str, arg(name="model", metavar="NAME")] = "sym-gnn",
     *,
     window: Annotated[DataConfig, arg(name="data")],
     model: ModelConfig,
@@ -319,19 +321,20 @@ def info(
 
     Args:
         subject: name of a preset (options then change it), path of its YAML file, of a checkpoint or of a run.
+        network: of a preset: sym-gnn, or a baseline in its place.
     """
     if _is_preset(subject):
         from symgnn.models.checkpoint import build
         from symgnn.skeleton import load_layout
 
-        preset = dataclasses.replace(load_preset(subject), data=window, model=model, training=training)
+        preset = dataclasses.replace(load_preset(subject, network), data=window, model=model, training=training)
         layout = load_layout(preset.data.layout)
         classes = _classes(layout.name)
-        network = build(preset, layout, classes)
+        built = build(preset, layout, classes)
         about = f"{preset.description}\nuntrained; counted with {classes} classes"
     else:
         trained = load_checkpoint(subject, "last", folded=False)
-        preset, layout, network, card = trained.preset, trained.layout, trained.network, trained.card
+        preset, layout, built, card = trained.preset, trained.layout, trained.network, trained.card
         about = (
             f"{preset.description}\ntrained {card.step} steps ({card.selection} weights) by symgnn {card.package_version} "
             f"on data of {card.fps:g} frames a second\nclasses: {', '.join(card.class_names)}"
@@ -342,7 +345,7 @@ def info(
     table = Table(title=f"one clip, {preset.data.observed} frames observed, {preset.data.future} predicted")
     for name, justify in (("network", "left"), ("part", "left"), ("parameters", "right"), ("GFLOP", "right")):
         table.add_column(name, justify=justify)  # pyright: ignore[reportArgumentType]
-    found = sizes(network, preset.data.future)
+    found = sizes(built, preset.data.future)
     for size in found:
         table.add_row(size.network, size.part, f"{size.parameters:,}", f"{size.flop / 1e9:.4f}")
     table.add_section()
@@ -519,7 +522,7 @@ def _run(words: list[str]) -> int:
     command, rest = _COMMANDS[name], words[len(name.split()) :]
     if command in (train, info):
         # --help shows, and overrides change, the values of the preset that is named.
-        preset = load_preset(_named_preset(rest))
+        preset = load_preset(_named_preset(rest), _given(rest, "--model") or "sym-gnn")
         if preset.name == "own" and command is train and not {"-h", "--help"} & set(rest):
             preset = _for_own_data(preset, rest)
         command = functools.partial(command, window=preset.data, model=preset.model, training=preset.training)
@@ -528,12 +531,7 @@ def _run(words: list[str]) -> int:
 
 def _for_own_data(preset: Preset, words: Sequence[str]) -> Preset:
     """The preset for a user's own recordings with what their store decides; it is said."""
-
-    def given(option: str) -> str | None:
-        after = (after for word, after in itertools.pairwise(words) if word == option)
-        return next(after, None) or next((word.partition("=")[2] for word in words if word.startswith(f"{option}=")), None)
-
-    folder, start = given("--data"), given("--from")
+    folder, start = _given(words, "--data"), _given(words, "--from")
     if folder is None:
         return preset  # the parser says that --data is missing
     from symgnn.data import open_data
@@ -544,6 +542,12 @@ def _for_own_data(preset: Preset, words: Sequence[str]) -> Preset:
     for reason in reasons:
         say(reason)
     return preset
+
+
+def _given(words: Sequence[str], option: str) -> str | None:
+    """What an option is given, as ``--option VALUE`` or ``--option=VALUE``."""
+    after = (after for word, after in itertools.pairwise(words) if word == option)
+    return next(after, None) or next((word.partition("=")[2] for word in words if word.startswith(f"{option}=")), None)
 
 
 def _named_preset(words: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """Evaluation: metrics, protocols, and the one function that test data goes through."""
 
+from symgnn.evaluation.baselines import fitted_baseline as fitted_baseline
 from symgnn.evaluation.evaluate import Model as Model
 from symgnn.evaluation.evaluate import evaluate as evaluate
 from symgnn.evaluation.metrics import angle_error as angle_error

@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from symgnn.config import ModelConfig, Preset, load_preset
 from symgnn.files import write_whole
 from symgnn.models import SymGNN
+from symgnn.models.baselines import Baseline
 from symgnn.models.checkpoint import build
 from symgnn.skeleton import load_layout
 from symgnn.training import training_step
@@ -208,8 +209,11 @@ def _repeat(work: Callable[[], object], runs: int) -> list[float]:
     return seconds
 
 
-def _forward(model: SymGNN, observed: torch.Tensor, horizon: int) -> None:
+def _forward(model: SymGNN | Baseline, observed: torch.Tensor, horizon: int) -> None:
     """Everything a training step computes forwards, the bones' future included."""
+    if isinstance(model, Baseline):
+        model(observed, horizon)
+        return
     features = model.encode(observed)
     model.predict(features, model.fuse(model.recognise(features)), horizon)
 

@@ -30,7 +30,7 @@ from symgnn.config import Preset, load_preset
 from symgnn.errors import InputError
 from symgnn.experiments.bench import machine, matrix_product_rate
 from symgnn.files import write_whole
-from symgnn.models import SymGNN
+from symgnn.models import Standardised
 from symgnn.models.checkpoint import Card, Described, TrainedModel, build, load
 from symgnn.runtime.answering import Answers, Windows
 from symgnn.runtime.exporting import export
@@ -334,7 +334,7 @@ class _Compiled(Described):
         return Answers(logits.double().softmax(dim=-1).numpy(), future.numpy(), actional.numpy())
 
 
-def _tensors(network: SymGNN, observed: torch.Tensor, horizon: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _tensors(network: Standardised, observed: torch.Tensor, horizon: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     output = network(observed, horizon)
     assert output.logits is not None and output.future is not None and output.actional is not None
     return output.logits, output.future, output.actional

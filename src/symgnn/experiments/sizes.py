@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from symgnn.models import SymGNN
+from symgnn.models import Standardised, SymGNN
 
 PARTS = {
     "backbone.agim": "actional graph inference",
@@ -20,21 +20,21 @@ class Size:
     """One part of one network."""
 
     network: str
-    """joint or bone."""
+    """joint or bone; a baseline's name."""
     part: str
     parameters: int
     flop: int
     """Of a forward pass of one clip (a multiply-add is two operations, matrix products and convolutions alone are counted)."""
 
 
-def sizes(model: SymGNN, horizon: int) -> list[Size]:
+def sizes(model: Standardised, horizon: int) -> list[Size]:
     """Parameters and cost of each part of each network, by torch's own counter on a real forward pass.
 
     The bone network's prediction head costs nothing here: its future is a training target that inference leaves out
     (reading 15).
 
     Args:
-        model: any Sym-GNN; it is left in the mode it was in.
+        model: a Sym-GNN, or a baseline, which is one part; it is left in the mode it was in.
         horizon: frames to predict.
     """
     training = model.training
@@ -44,6 +44,9 @@ def sizes(model: SymGNN, horizon: int) -> list[Size]:
         model(clip, horizon)
     model.train(training)
     flop = {name: sum(operations.values()) for name, operations in counter.get_flop_counts().items()}
+    if not isinstance(model, SymGNN):
+        weights = sum(weight.numel() for weight in model.parameters())
+        return [Size(model.config.network, "all of it", weights, counter.get_total_flops())]
     found = []
     for number, network in enumerate(model.networks):
         for path, part in PARTS.items():

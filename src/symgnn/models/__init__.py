@@ -5,6 +5,7 @@ from symgnn.models.continual import ContinualSymGNN, why_not_continual
 from symgnn.models.network import Features, Network
 from symgnn.models.prediction import PredictionHead
 from symgnn.models.recognition import RecognitionHead
+from symgnn.models.standardised import Standardised
 from symgnn.models.symgnn import SymGNN
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Network",
     "PredictionHead",
     "RecognitionHead",
+    "Standardised",
     "SymGNN",
     "why_not_continual",
 ]

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from symgnn.config import Preset, preset_from_dict, preset_to_dict
 from symgnn.errors import InputError
 from symgnn.files import write_whole
+from symgnn.models.baselines import NETWORKS, Baseline
 from symgnn.models.continual import ContinualSymGNN, why_not_continual
+from symgnn.models.standardised import Standardised
 from symgnn.models.symgnn import SymGNN
 from symgnn.skeleton import Layout, layout_from_dict, layout_to_dict
 from symgnn.types import Output
@@ -125,9 +127,9 @@ class Described:
 
 
 class TrainedModel(Described, nn.Module):
-    """A Sym-GNN with its card: callable on windows, and it knows what its numbers mean."""
+    """A network with its card: callable on windows, and it knows what its numbers mean."""
 
-    def __init__(self, network: SymGNN, card: Card, *, folded: bool = False, precision: Precision = "float32"):
+    def __init__(self, network: Standardised, card: Card, *, folded: bool = False, precision: Precision = "float32"):
         super().__init__()
         if precision != "float32" and not folded:
             raise ValueError("only a folded model computes in another precision")
@@ -138,9 +140,10 @@ class TrainedModel(Described, nn.Module):
     @cached_property
     def continual(self) -> ContinualSymGNN | None:
         """The network as streams run it, one frame a tick; None where it needs a whole window at every frame."""
-        if not self.folded or why_not_continual(self.preset.model, self.preset.data.observed):
+        network = self.network
+        if not self.folded or not isinstance(network, SymGNN) or why_not_continual(network.config, network.observed):
             return None
-        return ContinualSymGNN(self.network)
+        return ContinualSymGNN(network)
 
     def forward(
         self,
@@ -148,16 +151,17 @@ class TrainedModel(Described, nn.Module):
         horizon: int,
         together: Int[Tensor, " batch"] | None = None,
     ) -> Output:
-        """See [SymGNN.forward][symgnn.models.SymGNN.forward]."""
+        """See [Standardised.forward][symgnn.models.Standardised.forward]."""
         return self.network(observed, horizon, together)
 
 
-def build(preset: Preset, layout: Layout, classes: int) -> SymGNN:
+def build(preset: Preset, layout: Layout, classes: int) -> SymGNN | Baseline:
     """The untrained network of a preset on a body."""
-    data = preset.data
-    return SymGNN(
-        preset.model, layout, observed=data.observed, channels=CHANNELS[data.space], classes=classes, space=data.space
-    )
+    data, model = preset.data, preset.model
+    window = {"observed": data.observed, "channels": CHANNELS[data.space], "classes": classes, "space": data.space}
+    if model.network == "sym-gnn":
+        return SymGNN(model, layout, **window)
+    return NETWORKS[model.network](model, layout, future=data.future, **window)
 
 
 def shipped_names() -> list[str]:

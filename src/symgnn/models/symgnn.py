@@ -11,13 +11,13 @@ from symgnn.config import ModelConfig
 from symgnn.errors import InputError
 from symgnn.models.backbone import frames_left
 from symgnn.models.network import Features, Network
-from symgnn.models.placement import Placed, Placement
+from symgnn.models.standardised import Standardised
 from symgnn.nn import GraphTemporalBlock, JointGraphConvolution, fill_missing
 from symgnn.skeleton import Layout, Space, bone_graph, joint_graph
 from symgnn.types import Output
 
 
-class SymGNN(nn.Module):
+class SymGNN(Standardised):
     """Symbiotic graph neural networks: a joint network and, unless the preset leaves it out, its dual bone network.
 
     The model owns its preprocessing: it normalises each coordinate by the training data's mean and scale (buffers), fills
@@ -34,8 +34,6 @@ class SymGNN(nn.Module):
         space: what the coordinates are, for ``config.placement``.
     """
 
-    mean: Tensor
-    scale: Tensor
     bone_mean: Tensor
     bone_scale: Tensor
     bone_parents: Tensor
@@ -44,7 +42,7 @@ class SymGNN(nn.Module):
     def __init__(
         self, config: ModelConfig, layout: Layout, *, observed: int, channels: int, classes: int, space: Space = "xyz"
     ):
-        super().__init__()
+        super().__init__(config, layout, observed, channels, classes, space)
         if not (config.recognition or config.prediction):
             raise ValueError("a model needs a recognition head, a prediction head, or both")
         if observed < 3:
@@ -54,16 +52,9 @@ class SymGNN(nn.Module):
                 f"model.padding: found none with kernels {config.kernels} and strides {config.strides}, which need more than "
                 f"the {observed} observed frames of the window: expected smaller kernels, or padding same"
             )
-        self.config = config
-        self.layout = layout
-        self.observed = observed
-        self.classes = classes
-        self.placement = Placement(config.placement, layout, space)
-        joints = layout.num_nodes
-        self.register_buffer("mean", torch.zeros(joints, channels))
-        self.register_buffer("scale", torch.ones(joints, channels))
-        self.register_buffer("bone_mean", torch.zeros(joints - 1, channels))
-        self.register_buffer("bone_scale", torch.ones(joints - 1, channels))
+        bones = layout.num_nodes - 1
+        self.register_buffer("bone_mean", torch.zeros(bones, channels))
+        self.register_buffer("bone_scale", torch.ones(bones, channels))
         parents, children = torch.tensor(layout.edges).reshape(-1, 2).unbind(dim=1)
         self.register_buffer("bone_parents", parents, persistent=False)
         self.register_buffer("bone_children", children, persistent=False)
@@ -81,19 +72,8 @@ class SymGNN(nn.Module):
         Args:
             recordings: poses at the model's frame rate, placed as the model sees them; NaN is left out.
         """
-        poses = torch.cat(list(recordings)).double()
-        for mean, scale, values in (
-            (self.mean, self.scale, poses),
-            (self.bone_mean, self.bone_scale, self.bones(poses)),
-        ):
-            centre = values.nanmean(dim=0)
-            deviation = (values - centre).square().nanmean(dim=0).sqrt()
-            mean.copy_(centre.nan_to_num(0.0))
-            scale.copy_(torch.where(deviation < 1e-4, 1.0, deviation.nan_to_num(1.0)))
-            if self.config.scaling == "body":
-                # Over the coordinates that vary: the others' 1 is no size of anything.
-                varying = scale[deviation >= 1e-4]
-                scale.fill_(varying.mean() if len(varying) else 1.0)
+        super().fit_normalisation(recordings)
+        self.set_statistics(self.bone_mean, self.bone_scale, self.bones(torch.cat(list(recordings)).double()))
         views = [self.normalise(recording[None]) for recording in recordings]
         for index, network in enumerate(self._networks()):
             if network.prediction is None:
@@ -108,10 +88,9 @@ class SymGNN(nn.Module):
 
         NaN where a joint is missing; a bone is missing where one of its ends is.
         """
-        motion = motion.to(self.mean.dtype)
-        views = [(motion - self.mean) / self.scale]
+        views = super().normalise(motion)
         if len(self.networks) == 2:
-            views.append((self.bones(motion) - self.bone_mean) / self.bone_scale)
+            views.append((self.bones(motion.to(self.mean.dtype)) - self.bone_mean) / self.bone_scale)
         return views
 
     def bones(self, motion: Float[Tensor, "*axes joint channel"]) -> Float[Tensor, "*axes bone channel"]:
@@ -119,31 +98,7 @@ class SymGNN(nn.Module):
         # Not a product with the incidence matrix: there, one missing joint would make every bone NaN.
         return motion.index_select(-2, self.bone_children) - motion.index_select(-2, self.bone_parents)
 
-    def denormalise(self, motion: Float[Tensor, "batch time joint channel"]) -> Float[Tensor, "batch time joint channel"]:
-        """Joints from normalised units back to the units of the data."""
-        return motion * self.scale + self.mean
-
     # -- the parts of a step ------------------------------------------------------------------------------------------------
-
-    def place(
-        self, observed: Float[Tensor, "batch time joint channel"], together: Int[Tensor, " batch"] | None = None
-    ) -> tuple[Float[Tensor, "batch time joint channel"], Placed]:
-        """Windows in their bodies' own coordinates (as the preset's placement has it), and the way back.
-
-        Persons seen together are placed by the first of them, so that how they stand to each other stays.
-        """
-        if self.config.placement == "none":
-            return observed, Placed(None, None)
-        placed = self.placement(self._filled_by_neighbours(observed))
-        if together is not None:
-            # Rows of a recording lie side by side: the first of them is where its number would be put in.
-            placed = placed.of(torch.searchsorted(together, together))
-        return placed.apply(observed), placed
-
-    def _filled_by_neighbours(self, observed: Tensor) -> Tensor:
-        """Missing joints filled without knowing where bodies usually are: one that is never seen lies in the body's middle."""
-        middle = observed.nanmean(dim=(1, 2), keepdim=True).nan_to_num(0.0)
-        return fill_missing(observed - middle, torch.zeros_like(observed[0, 0])) + middle
 
     def encode(self, observed: Float[Tensor, "batch time joint channel"]) -> list[Features]:
         """Backbone features of each network: the joints', then the bones'.
@@ -154,8 +109,7 @@ class SymGNN(nn.Module):
         Raises:
             ValueError: another number of frames than the model was made for.
         """
-        if observed.shape[1] != self.observed:
-            raise ValueError(f"the model observes {self.observed} frames, the window has {observed.shape[1]}")
+        self.check_window(observed)
         views = self.normalise(fill_missing(observed, self.mean, hold=self.config.padding == "none"))
         return [network.encode(view) for network, view in zip(self._networks(), views, strict=True)]
 
@@ -189,26 +143,14 @@ class SymGNN(nn.Module):
             if network.prediction is not None
         ]
 
-    def forward(
-        self,
-        observed: Float[Tensor, "batch time joint channel"],
-        horizon: int,
-        together: Int[Tensor, " batch"] | None = None,
+    def answer(
+        self, observed: Float[Tensor, "batch time joint channel"], horizon: int, together: Int[Tensor, " batch"] | None = None
     ) -> Output:
-        """Both answers for windows in the units of the data.
-
-        Args:
-            observed: the last ``observed`` frames, NaN where a joint is missing.
-            horizon: frames to predict, any number.
-            together: which rows are persons of one recording, as in [Batch][symgnn.types.Batch]; None: each is alone.
-        """
-        observed, placed = self.place(observed, together)
         features = self.encode(observed)
         logits = self.fuse(self.recognise(features, together))
         # The bone network's future is a training target and nothing else (reading 15): only the joints' is computed here.
         futures = self.predict(features[:1], logits, horizon)
-        future = placed.undo(self.denormalise(futures[0])) if futures else None
-        return Output(logits, future, features[0].actional)
+        return Output(logits, futures[0] if futures else None, features[0].actional)
 
     @torch.no_grad()
     def folded(self, precision: torch.dtype | None = None) -> "SymGNN":

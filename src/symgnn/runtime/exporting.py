@@ -51,6 +51,10 @@ def export(model: TrainedModel, path: str | Path, *, int8: bool = False) -> Expo
     path = Path(path)
     if path.suffix.lower() != SUFFIX:
         raise InputError(f"{path}: found the suffix {path.suffix!r}, expected {SUFFIX}")
+    if not isinstance(model.network, SymGNN):
+        raise InputError(
+            f"{path}: found a model of network {model.preset.model.network}, expected sym-gnn: export is for it alone"
+        )
     network = deepcopy(model.network) if model.folded else model.network.folded()
     network = network.to("cpu", torch.float32).eval()
     with wants_packages():

@@ -20,7 +20,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from symgnn.config import Preset, TrainingConfig
 from symgnn.data import Changes, Store, WindowSampler, node_frames, split_recordings, stored_mean
 from symgnn.errors import InputError
-from symgnn.models import SymGNN
+from symgnn.models import Standardised
 from symgnn.models.checkpoint import Card, build, write_checkpoint
 from symgnn.training.losses import prediction_loss, recognition_loss
 from symgnn.training.reuse import Reused
@@ -92,7 +92,7 @@ class MotionData(lightning.LightningDataModule):
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         return batch  # it was cut there
 
-    def recordings(self, model: SymGNN) -> list[Tensor]:
+    def recordings(self, model: Standardised) -> list[Tensor]:
         """Poses of the training recordings as the model sees them (rate, placement), for its normalisation.
 
         Of a data set of more than ``MOST_FRAMES`` frames, recordings drawn by the seed.
@@ -164,17 +164,17 @@ class MovingAverage(nn.Module):
     where it began.
     """
 
-    def __init__(self, network: SymGNN, decay: float):
+    def __init__(self, network: Standardised, decay: float):
         super().__init__()
         self.decay = decay
         self.module = copy.deepcopy(network).requires_grad_(False)
         self._pairs: tuple[list[Tensor], list[Tensor]] | None = None
 
-    def follow(self, network: SymGNN) -> None:
+    def follow(self, network: Standardised) -> None:
         """Start from the network's present state."""
         self.module.load_state_dict(network.state_dict())
 
-    def update(self, network: SymGNN, step: int) -> None:
+    def update(self, network: Standardised, step: int) -> None:
         """Move towards the network after its step number ``step``, counted from 0."""
         if self._pairs is None:
             # Once: finding several hundred tensors takes longer than moving them.
@@ -184,7 +184,7 @@ class MovingAverage(nn.Module):
 
 
 class TrainingModule(lightning.LightningModule):
-    """Sym-GNN in training: one [training_step][symgnn.training.step.training_step] an optimiser step.
+    """A network in training: one [training_step][symgnn.training.step.training_step] an optimiser step.
 
     Args:
         preset: network and training.
@@ -206,7 +206,7 @@ class TrainingModule(lightning.LightningModule):
         """Figures and clips of the steps since the last look at them."""
 
     @property
-    def reported(self) -> SymGNN:
+    def reported(self) -> Standardised:
         """The weights that are validated and reported: the moving average where the preset keeps one."""
         return self.model if self.average is None else self.average.module
 
@@ -273,8 +273,8 @@ class TrainingModule(lightning.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         network = self.reported
         observed, placed = network.place(batch.observed, batch.together)
-        features = network.encode(observed)
-        logits = network.fuse(network.recognise(features, batch.together))
+        answer = network.answer(observed, batch.future.shape[1], batch.together)
+        logits, future = answer.logits, answer.future
         labelled = int((batch.label >= 0).sum())
         if logits is not None and labelled:
             figures = {
@@ -282,9 +282,8 @@ class TrainingModule(lightning.LightningModule):
                 "validation_cross_entropy": recognition_loss(logits, batch.label),
             }
             self.log_dict(figures, prog_bar=True, logger=False, batch_size=labelled, sync_dist=True)
-        futures = network.predict(features[:1], logits, batch.future.shape[1])
-        if futures:
-            loss = prediction_loss(futures[0], network.normalise(placed.apply(batch.future))[0])
+        if future is not None:
+            loss = prediction_loss(future, network.normalise(placed.apply(batch.future))[0])
             size = len(batch.label)
             self.log("validation_l1", loss, prog_bar=True, logger=False, batch_size=size, sync_dist=True)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from symgnn.models import SymGNN
+from symgnn.models import Standardised
 from symgnn.models.checkpoint import TrainedModel
 from symgnn.skeleton import Layout
 
@@ -36,7 +36,7 @@ class Reused:
 
 
 @torch.no_grad()
-def reuse(network: SymGNN, trained: TrainedModel, layout: Layout, class_names: tuple[str, ...]) -> Reused:
+def reuse(network: Standardised, trained: TrainedModel, layout: Layout, class_names: tuple[str, ...]) -> Reused:
     """Start a network from a trained one, as far as they fit.
 
     A parameter is taken over where it has the same name and shape; weights between joints where the joints in use are the

@@ -10,6 +10,7 @@ from torch import Tensor, distributed
 
 from symgnn.config import TrainingConfig
 from symgnn.models import Features, SymGNN
+from symgnn.models.baselines import Baseline
 from symgnn.training.losses import number_present, prediction_loss, recognition_loss, velocity_loss
 from symgnn.training.mgda import inner_products, minimum_norm_weight
 from symgnn.types import Batch
@@ -20,8 +21,8 @@ class Step:
     """What one step found; scalars without gradient, except the surrogate."""
 
     surrogate: Float[Tensor, ""]
-    """Its one ``backward`` leaves λ∇L_recg + (1-λ)∇L_pred on the backbone and each head's own gradient on the head.
-    Its value means nothing."""
+    """Its one ``backward`` leaves λ∇L_recg + (1-λ)∇L_pred on the backbone and each head's own gradient on the head; a
+    baseline's loss itself. Its value means nothing."""
     recognition: Float[Tensor, ""] | None
     """Cross entropy, eq. (11), summed over the networks."""
     prediction: Float[Tensor, ""] | None
@@ -32,8 +33,19 @@ class Step:
     """Fraction of the labelled clips whose fused score is highest for the true class."""
 
 
-def training_step(model: SymGNN, batch: Batch, config: TrainingConfig) -> Step:
-    """Losses and gradients of one batch (sec. 5.4, Appendix B, readings 14 to 18).
+def training_step(model: SymGNN | Baseline, batch: Batch, config: TrainingConfig) -> Step:
+    """Losses and gradients of one batch, by the way of its network.
+
+    Args:
+        model: in training mode.
+        batch: windows in the units of the data.
+        config: the preset's training.
+    """
+    return symbiotic_step(model, batch, config) if isinstance(model, SymGNN) else baseline_step(model, batch, config)
+
+
+def symbiotic_step(model: SymGNN, batch: Batch, config: TrainingConfig) -> Step:
+    """Losses and gradients of Sym-GNN on one batch (sec. 5.4, Appendix B, readings 14 to 18).
 
     The heads run on detached features, so each is trained by its own loss only. Their gradients on the features are the two
     task gradients that "features" weighting compares; weighted by λ they seed a single pass back through the backbone. "exact"
@@ -100,6 +112,40 @@ def training_step(model: SymGNN, batch: Batch, config: TrainingConfig) -> Step:
         recognition=losses["recognition"].detach() if scores else None,
         prediction=None if prediction is None else prediction.detach(),
         weight=weight,
+        accuracy=None if logits is None else accuracy(logits, batch.label),
+    )
+
+
+def baseline_step(model: Baseline, batch: Batch, config: TrainingConfig) -> Step:
+    """Loss of one batch for a network with one task: the same L1 and cross entropy that Sym-GNN is trained by.
+
+    Args:
+        model: in training mode.
+        batch: windows in the units of the data.
+        config: the preset's training.
+    """
+    mixed = config.precision == "bf16-mixed"
+    with torch.autocast(batch.observed.device.type, dtype=torch.bfloat16, enabled=mixed):
+        observed, placed = model.place(batch.observed, batch.together)
+        motion = model.filled(observed)
+        scores, future = model.scores(motion, batch.together), model.ahead(motion, batch.future.shape[1])
+    recognition = prediction = logits = None
+    losses = []
+    if scores:
+        recognition = torch.stack([recognition_loss(each, batch.label, config.label_smoothing) for each in scores]).sum()
+        losses.append(recognition)
+        logits = torch.stack(scores).sum(dim=0)
+    if future is not None:
+        target = model.normalise(placed.apply(batch.future))[0]
+        prediction = prediction_loss(future, target)
+        losses.append(prediction)
+        if config.velocity_weight:
+            losses.append(config.velocity_weight * velocity_loss(future, target, motion[:, -1]))
+    return Step(
+        surrogate=torch.stack(losses).sum(),
+        recognition=None if recognition is None else recognition.detach(),
+        prediction=None if prediction is None else prediction.detach(),
+        weight=torch.full((), 0.0 if recognition is None else 1.0, device=batch.observed.device),
         accuracy=None if logits is None else accuracy(logits, batch.label),
     )
 

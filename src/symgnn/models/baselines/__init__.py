@@ -1,5 +1,12 @@
-"""Baselines: models without a paper behind them that every figure is read against. The classifiers load scikit-learn."""
+"""Baselines: published networks, and what needs no training. The classifiers load scikit-learn, and are not named here."""
 
+from collections.abc import Mapping
+
+from symgnn.models.baselines.network import Baseline
+from symgnn.models.baselines.running_average import RunningAverage
 from symgnn.models.baselines.zero_velocity import ZeroVelocity
 
-__all__ = ["ZeroVelocity"]
+NETWORKS: Mapping[str, type[Baseline]] = {}
+"""By the name in ``model.network``."""
+
+__all__ = ["NETWORKS", "Baseline", "RunningAverage", "ZeroVelocity"]
