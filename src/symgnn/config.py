@@ -232,6 +232,11 @@ class TrainingConfig:
     """Probability that a joint is missing from a training window's observed frames (not in the paper)."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of eq. (11)'s target that is spread evenly over all classes (not in the paper)."""
+    noisy_labels: Fraction = 0.0
+    """Fraction of the training recordings whose classes are exchanged among them, once for the whole training (Table 10;
+    reading 43)."""
+    noisy_targets: Fraction = 0.0
+    """Fraction of the training windows whose future is another one's, at every step anew (Table 9; reading 43)."""
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the exponential moving average of the weights that is reported (0: the weights themselves, as in the paper).
     It rises to this value as (1 + step) / (10 + step)."""

@@ -23,6 +23,7 @@ from symgnn.errors import InputError
 from symgnn.models import Standardised
 from symgnn.models.checkpoint import Card, build, write_checkpoint
 from symgnn.training.losses import prediction_loss, recognition_loss
+from symgnn.training.noise import exchanged_futures, shuffled_labels
 from symgnn.training.reuse import Reused
 from symgnn.training.step import Step, accuracy, training_step
 from symgnn.types import Batch
@@ -77,10 +78,20 @@ class MotionData(lightning.LightningDataModule):
         if (batch := self.preset.training.batch) % (world := _world()):
             raise InputError(f"training.batch: {batch} windows cannot be shared equally by {world} processes")
         self.train_windows = self._sampler(self.train_indices, augmented=True)
+        self.train_labels = self._noisy_labels()
         self.validation_windows = self._sampler(self.validation_indices, augmented=False) if self.validation_indices else None
 
+    def _noisy_labels(self) -> Tensor | None:
+        """The class of every clip of the store where some of the training's are wrong; None where none is."""
+        training = self.preset.training
+        if not training.noisy_labels:
+            return None
+        generator = torch.Generator().manual_seed(training.seed)
+        persons = self.preset.data.persons
+        return shuffled_labels(self.store, self.train_indices, training.noisy_labels, generator, persons).to(self._device())
+
     def train_dataloader(self) -> "_Interval":
-        return _Interval(self.train_windows, self.preset.training, self.trainer)
+        return _Interval(self.train_windows, self.preset.training, self.trainer, self.train_labels)
 
     def val_dataloader(self) -> "_Batches | list[_Batches]":
         if self.validation_windows is None:
@@ -116,20 +127,41 @@ class MotionData(lightning.LightningDataModule):
 
 
 class _Interval:
-    """The windows of one interval of training; each process takes its share of the same global batch."""
+    """The windows of one interval of training; each process takes its share of the same global batch.
 
-    def __init__(self, windows: WindowSampler, training: TrainingConfig, trainer: lightning.Trainer | None):
-        self.windows, self.training, self.trainer = windows, training, trainer
+    Args:
+        windows: to draw from.
+        training: how many, and with how many wrong futures.
+        trainer: knows how far the training is.
+        labels: class of each clip of the store, where it is not that of its windows.
+    """
+
+    def __init__(
+        self,
+        windows: WindowSampler,
+        training: TrainingConfig,
+        trainer: lightning.Trainer | None,
+        labels: Tensor | None = None,
+    ):
+        self.windows, self.training, self.trainer, self.labels = windows, training, trainer, labels
 
     def __len__(self) -> int:
         return _interval(self.training)
 
     def __iter__(self) -> Iterator[Batch]:
         done = 0 if self.trainer is None else self.trainer.global_step
-        generator = torch.Generator().manual_seed(_seed(self.training.seed, done // len(self), 0))
+        seeds = self.training.seed, done // len(self), 0
+        generator = torch.Generator().manual_seed(_seed(*seeds))
+        # Another one, so that trainings with and without noise see the same windows.
+        noise = torch.Generator().manual_seed(_seed(*seeds, 1))
         world, rank = _world(), _rank()
         for _ in range(len(self)):
             batch = self.windows.sample(self.training.batch, generator)
+            if self.labels is not None:
+                # Of persons seen together the first alone has a label.
+                batch = replace(batch, label=torch.where(batch.label < 0, batch.label, self.labels[batch.clip]))
+            if self.training.noisy_targets:
+                batch = exchanged_futures(batch, self.training.noisy_targets, noise)
             yield batch if world == 1 else _share(batch, rank, world)
 
 
