@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
+from symgnn.models.baselines.dct_gcn import DctGcn
 from symgnn.models.baselines.network import Baseline
 from symgnn.models.baselines.running_average import RunningAverage
 from symgnn.models.baselines.zero_velocity import ZeroVelocity
 
-NETWORKS: Mapping[str, type[Baseline]] = {}
+NETWORKS: Mapping[str, type[Baseline]] = {"dct-gcn": DctGcn}
 """By the name in ``model.network``."""
 
-__all__ = ["NETWORKS", "Baseline", "RunningAverage", "ZeroVelocity"]
+__all__ = ["NETWORKS", "Baseline", "DctGcn", "RunningAverage", "ZeroVelocity"]

@@ -1,0 +1,232 @@
+"""Published networks of prediction against oracles written apart from them, in float64."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.fft
+import torch
+from torch import Tensor
+
+import tiny
+from fitting import array, noise, randomise
+from symgnn.config import ModelConfig, TrainingConfig, load_preset
+from symgnn.errors import InputError
+from symgnn.models.baselines import NETWORKS, Baseline
+from symgnn.models.baselines.cosines import cosines
+from symgnn.models.baselines.dct_gcn import GraphConvolution
+from symgnn.models.checkpoint import build
+from symgnn.skeleton import Layout, layout_from_dict
+from symgnn.training.step import training_step
+from tiny import FUTURE, OBSERVED
+
+NAMES = ("dct-gcn",)
+WIDTHS = {"dct-gcn": 0.02}
+STEPS = {"dct-gcn": 100}
+"""Within which a batch of six windows is learnt."""
+AT_ONCE = {"dct-gcn": FUTURE}
+"""Frames a network answers before it goes on from its own."""
+
+
+def small(name: str, seed: int = 0, **settings: Any) -> Baseline:
+    """A small network on the body of five joints in float64, untrained, with the statistics of its motion."""
+    torch.manual_seed(seed)
+    config = ModelConfig(
+        network=name, width=WIDTHS[name], recognition=False, bone=False, **{"dropout": 0.0, "scaling": "body", **settings}
+    )
+    torch.set_default_dtype(torch.float64)
+    try:
+        network = NETWORKS[name](config, tiny.layout(), observed=OBSERVED, future=FUTURE, channels=3, classes=3)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    network.fit_normalisation([torch.from_numpy(tiny.motion(label, 0.3)) for label in range(3)])
+    return network.eval()
+
+
+def drawn(name: str, **settings: Any) -> Baseline:
+    """The same with every parameter and running statistic drawn anew, statistics of the data as they are."""
+    network = small(name, **settings)
+    mean, scale = network.mean.clone(), network.scale.clone()
+    randomise(network)
+    network.mean.copy_(mean)
+    network.scale.copy_(scale)
+    return network
+
+
+def windows(batch: int = 3, seed: int = 1) -> Tensor:
+    return tiny.make_batch(batch, seed).observed
+
+
+def chain(joints: int) -> Layout:
+    """A body of so many joints in a row."""
+    names = [f"j{number}" for number in range(joints)]
+    return layout_from_dict({"name": "chain", "joints": names, "bones": [names], "parts": {"all": names}})
+
+
+def parameters(name: str, joints: int, observed: int, future: int) -> int:
+    """Of the network as its own preset has it, on a body of so many joints of three coordinates."""
+    preset = load_preset("h36m-3d-short", name)
+    layout = chain(joints)
+    network = NETWORKS[name](preset.model, layout, observed=observed, future=future, channels=3, classes=15)
+    return sum(weight.numel() for weight in network.parameters())
+
+
+# --- what holds for each of them ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_with_the_network_in_its_place(name: str):
+    preset = load_preset("cmu-long-cpu", name)
+    plain = load_preset("cmu-long-cpu")
+    assert preset.name == f"cmu-long-cpu-{name}" and preset.model.network == name
+    assert preset.model.width == 1.0 and preset.model.scaling == "body"
+    assert preset.data == plain.data
+    same = ("steps", "batch", "schedule", "weighting", "velocity_weight", "time_reversal", "mirror", "tempo", "average", "seed")
+    assert all(getattr(preset.training, field) == getattr(plain.training, field) for field in same)
+    network = build(replace(preset, data=replace(preset.data, observed=OBSERVED, future=FUTURE)), tiny.layout(), 3)
+    assert isinstance(network, NETWORKS[name]) and network.predicts and not network.recognises
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recognition_head_is_refused(name: str):
+    with pytest.raises(InputError, match=f"recognition: found True, but {name} has no recognition head"):
+        NETWORKS[name](ModelConfig(network=name), tiny.layout(), observed=8, future=4, channels=3, classes=3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_longer_future_goes_on_from_its_own_frames(name: str):
+    network, motion = drawn(name), small(name).filled(windows())
+    at_once, horizon = AT_ONCE[name], 2 * FUTURE + 3
+    frames = motion
+    while frames.shape[1] < OBSERVED + horizon:
+        found = network.predict(frames[:, -OBSERVED:], at_once)
+        assert found is not None and found.shape[1] == at_once
+        frames = torch.cat((frames, found), dim=1)
+    answer = network.ahead(motion, horizon)
+    assert answer is not None and answer.shape[1] == horizon
+    torch.testing.assert_close(answer, frames[:, OBSERVED : OBSERVED + horizon])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shorter_future_is_the_beginning_of_a_longer_one(name: str):
+    network = drawn(name)
+    longer = network(windows(), 2 * FUTURE + 1).future
+    for horizon in (1, FUTURE - 1, FUTURE, FUTURE + 1):
+        torch.testing.assert_close(network(windows(), horizon).future, longer[:, :horizon])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_missing_joints_give_finite_answers(name: str):
+    network = drawn(name)
+    observed = windows()
+    observed[0, 2:5, 1] = torch.nan
+    observed[1, :, 3] = torch.nan
+    observed[2, -1] = torch.nan
+    answer = network(observed, FUTURE)
+    assert answer.logits is None and answer.future.isfinite().all()
+    whole = network(windows(), FUTURE).future
+    assert (answer.future - whole).abs().amax(dim=(1, 2, 3)).min() > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_reach_every_parameter(name: str):
+    network = drawn(name).train()
+    training_step(network, tiny.make_batch(), TrainingConfig()).surrogate.backward()
+    for path, parameter in network.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, path
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_learns_one_batch_by_heart(name: str):
+    """Its loss falls to less than half of what standing still has, from wherever it starts."""
+    network, batch = small(name).train(), tiny.make_batch()
+    target = network.normalise(batch.future)[0]
+    still = float((target - network.filled(batch.observed)[:, -1:]).abs().mean())
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0.0)
+    losses = []
+    for _ in range(STEPS[name]):
+        optimizer.zero_grad()
+        step = training_step(network, batch, TrainingConfig())
+        step.surrogate.backward()
+        optimizer.step()
+        assert step.prediction is not None
+        losses.append(float(step.prediction))
+    assert losses[-1] < 0.5 * still, (still, losses[:: len(losses) // 6])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_dropout_is_the_presets(name: str):
+    batch = tiny.make_batch()
+    for rate, same in ((0.0, True), (0.5, False)):
+        network = drawn(name, dropout=rate).train()
+        one, other = (network.ahead(network.filled(batch.observed), FUTURE) for _ in range(2))
+        assert one is not None and other is not None
+        assert torch.equal(one, other) == same
+
+
+# --- dct-gcn ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("frames", [1, 2, 35, 75])
+def test_cosines_are_the_orthonormal_transform(frames: int):
+    signal = array(noise(frames, 4))
+    expected = scipy.fft.dct(signal, axis=0, norm="ortho")
+    np.testing.assert_allclose(array(cosines(frames)) @ signal, expected, atol=1e-5)
+    torch.testing.assert_close(cosines(frames).T @ cosines(frames), torch.eye(frames), atol=1e-6, rtol=0)
+
+
+def test_a_graph_convolution_by_hand():
+    """Two nodes with two features: the second node sends twice its features to the first, which sends nothing."""
+    layer = GraphConvolution(2, 1, 2)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[1.0], [10.0]]))
+        layer.graph.copy_(torch.tensor([[1.0, 2.0], [0.0, -1.0]]))
+        layer.bias.copy_(torch.tensor([100.0]))
+    # Node 0 has (1, 2) . (1, 10) = 21, node 1 has (3, 4) . (1, 10) = 43.
+    found = layer(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]))
+    assert found.tolist() == [[[21.0 + 2 * 43.0 + 100.0], [-43.0 + 100.0]]]
+
+
+def dct_gcn_oracle(network: Baseline, motion: np.ndarray) -> np.ndarray:
+    """The paper's steps for one window (time, joint, channel): pad, transform, twelve residual blocks, transform back."""
+    weights = {name: array(value.double()) for name, value in network.state_dict().items()}
+    length, nodes = OBSERVED + FUTURE, motion[0].size
+    padded = np.concatenate([motion, np.repeat(motion[-1:], FUTURE, axis=0)]).reshape(length, nodes)
+    coefficients = scipy.fft.dct(padded, axis=0, norm="ortho").T
+
+    def convolve(hidden: np.ndarray, at: str) -> np.ndarray:
+        weight, graph, bias = weights[f"{at}.weight"], weights[f"{at}.graph"], weights[f"{at}.bias"]
+        found = np.zeros((nodes, weight.shape[1]))
+        for node in range(nodes):
+            for other in range(nodes):
+                found[node] += graph[node, other] * (weight.T @ hidden[other])
+        return found + bias
+
+    def layer(hidden: np.ndarray, at: str) -> np.ndarray:
+        found = convolve(hidden, f"{at}.convolution")
+        centre, spread, gain, shift = (
+            weights[f"{at}.norm.{part}"].reshape(found.shape) for part in ("running_mean", "running_var", "weight", "bias")
+        )
+        return np.tanh((found - centre) / np.sqrt(spread + 1e-5) * gain + shift)
+
+    hidden = layer(coefficients, "first")
+    for block in range(12):
+        hidden = hidden + layer(layer(hidden, f"blocks.{block}.0"), f"blocks.{block}.1")
+    frames = scipy.fft.idct((coefficients + convolve(hidden, "last")).T, axis=0, norm="ortho")
+    return frames[OBSERVED:].reshape(FUTURE, *motion.shape[1:])
+
+
+def test_dct_gcn_is_the_papers_network():
+    network = drawn("dct-gcn")
+    motion = network.filled(windows())
+    with torch.no_grad():
+        found = network.predict(motion, FUTURE)
+    expected = np.stack([dct_gcn_oracle(network, array(each)) for each in motion])
+    assert found is not None and np.abs(expected - array(motion[:, -1:])).max() > 0.1
+    np.testing.assert_allclose(array(found), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_dct_gcn_has_the_published_number_of_parameters():
+    """2.56 M for 66 coordinates, 10 frames observed and 25 predicted (W. Guo et al., WACV 2023, Table 1)."""
+    assert parameters("dct-gcn", 22, 10, 25) == pytest.approx(2.56e6, rel=0.005)
