@@ -21,11 +21,11 @@ from symgnn.skeleton import Layout, layout_from_dict
 from symgnn.training.step import training_step
 from tiny import FUTURE, OBSERVED
 
-NAMES = ("dct-gcn",)
-WIDTHS = {"dct-gcn": 0.02}
-STEPS = {"dct-gcn": 100}
+NAMES = ("dct-gcn", "simlpe")
+WIDTHS = {"dct-gcn": 0.02, "simlpe": 0.8}
+STEPS = {"dct-gcn": 100, "simlpe": 100}
 """Within which a batch of six windows is learnt."""
-AT_ONCE = {"dct-gcn": FUTURE}
+AT_ONCE = {"dct-gcn": FUTURE, "simlpe": FUTURE}
 """Frames a network answers before it goes on from its own."""
 
 
@@ -155,7 +155,7 @@ def test_learns_one_batch_by_heart(name: str):
     assert losses[-1] < 0.5 * still, (still, losses[:: len(losses) // 6])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "simlpe"])
 def test_dropout_is_the_presets(name: str):
     batch = tiny.make_batch()
     for rate, same in ((0.0, True), (0.5, False)):
@@ -230,3 +230,68 @@ def test_dct_gcn_is_the_papers_network():
 def test_dct_gcn_has_the_published_number_of_parameters():
     """2.56 M for 66 coordinates, 10 frames observed and 25 predicted (W. Guo et al., WACV 2023, Table 1)."""
     assert parameters("dct-gcn", 22, 10, 25) == pytest.approx(2.56e6, rel=0.005)
+
+
+# --- simlpe -----------------------------------------------------------------------------------------------------------------
+
+
+def simlpe_oracle(network: Baseline, motion: np.ndarray) -> np.ndarray:
+    """The paper's steps for one window (time, joint, channel), number by number."""
+    weights = {name: array(value.double()) for name, value in network.state_dict().items()}
+    flat = motion.reshape(len(motion), -1)
+
+    def across(hidden: np.ndarray, at: str) -> np.ndarray:
+        return np.stack([weights[f"{at}.weight"] @ frame + weights[f"{at}.bias"] for frame in hidden])
+
+    hidden = across(scipy.fft.dct(flat, axis=0, norm="ortho"), "inwards")
+    frames, features = hidden.shape
+    for block in range(48):
+        weight, bias, gain, shift = (
+            weights[f"blocks.{block}.{part}"] for part in ("over_time.weight", "over_time.bias", "norm.weight", "norm.bias")
+        )
+        mixed = np.zeros_like(hidden)
+        for feature in range(features):
+            for frame in range(frames):
+                mixed[frame, feature] = bias[frame] + sum(weight[frame, t] * hidden[t, feature] for t in range(frames))
+        for frame in range(frames):
+            middle = mixed[frame].mean()
+            spread = np.sqrt(((mixed[frame] - middle) ** 2).mean() + 1e-5)
+            mixed[frame] = gain * (mixed[frame] - middle) / spread + shift
+        hidden = hidden + mixed
+    moved = scipy.fft.idct(across(hidden, "outwards"), axis=0, norm="ortho")
+    return (flat[-1] + moved).reshape(motion.shape)
+
+
+def test_simlpe_is_the_papers_network():
+    network = drawn("simlpe")
+    motion = network.filled(windows())
+    with torch.no_grad():
+        found = network.predict(motion, FUTURE)
+    expected = np.stack([simlpe_oracle(network, array(each))[:FUTURE] for each in motion])
+    assert found is not None and np.abs(expected - array(motion[:, -1:])).max() > 0.1
+    np.testing.assert_allclose(array(found), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_simlpe_stands_still_untrained():
+    network = small("simlpe")
+    found = network(windows(), 2 * FUTURE).future
+    np.testing.assert_allclose(array(found), array(windows()[:, -1:].expand_as(found)), atol=1e-6)
+
+
+def test_simlpe_answers_no_more_frames_than_it_observes():
+    """The rest goes on from its own frames."""
+    config = ModelConfig(network="simlpe", recognition=False, bone=False)
+    network = randomise(NETWORKS["simlpe"](config, tiny.layout(), observed=4, future=6, channels=3, classes=3))
+    motion = noise(2, 4, 5, 3)
+    first = network.predict(motion, 6)
+    assert first is not None and first.shape[1] == 4
+    second = network.predict(first, 2)
+    whole = network.ahead(motion, 6)
+    assert second is not None and whole is not None
+    torch.testing.assert_close(whole, torch.cat((first, second[:, :2]), dim=1))
+
+
+def test_simlpe_has_the_published_number_of_parameters():
+    """0.138 M for 66 coordinates and 50 frames (W. Guo et al., WACV 2023, sec. 4; "0.14 M" in its abstract)."""
+    assert parameters("simlpe", 22, 50, 10) == 2 * (66 * 66 + 66) + 48 * (50 * 50 + 50 + 2 * 66)
+    assert parameters("simlpe", 22, 50, 10) == pytest.approx(0.138e6, rel=0.005)
