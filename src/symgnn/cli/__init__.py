@@ -36,6 +36,7 @@ from symgnn.cli.data import (
     data_view,
 )
 from symgnn.cli.live import export, serve, stream
+from symgnn.cli.paper import paper_list, paper_report, paper_run
 from symgnn.cli.shared import (
     File,
     Folder,
@@ -480,6 +481,9 @@ _COMMANDS: dict[str, Callable[..., int]] = {
     "data convert-layout": data_convert_layout,
     "data layouts": data_layouts,
     "data make": data_make,
+    "paper list": paper_list,
+    "paper run": paper_run,
+    "paper report": paper_report,
     "demo": demo,
 }
 

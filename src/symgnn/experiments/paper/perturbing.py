@@ -104,6 +104,8 @@ def perturbation_ratio(model: SymGNN | TrainedModel, windows: Motion, sigma: flo
     if not sigma > 0:
         raise InputError(f"sigma: found {sigma:g}, expected more than 0: without noise there is no ratio")
     network = model.network if isinstance(model, TrainedModel) else model
+    if not isinstance(network, SymGNN):
+        raise InputError(f"{network.config.network} has no actional graph: expected sym-gnn")
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:

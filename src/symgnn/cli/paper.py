@@ -1,0 +1,260 @@
+"""The paper's tables and figures: list, run, report."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from rich.table import Table
+from rich.text import Text
+from tyro.conf import Positional, UseAppendAction, arg
+
+from symgnn.cli.shared import File, check_place, duration, say, show
+from symgnn.errors import InputError
+from symgnn.files import is_first_process
+
+if TYPE_CHECKING:
+    from symgnn.data import Store
+    from symgnn.experiments.paper.runner import Plan
+
+Folders = Annotated[tuple[str, ...], arg(metavar="DIR...", help_behavior_hint="")]
+Out = Annotated[Path, arg(metavar="DIR")]
+
+
+def paper_list(
+    data: Folders = (),
+    out: Out = Path("runs/paper"),
+) -> int:
+    """List every table and figure: what it needs, what of it is at hand, what it costs here.
+
+    Args:
+        data: folders to look at: stores, or a benchmark's own.
+        out: where runs lie; what they took tells what others will.
+    """
+    from symgnn.config import load_preset
+    from symgnn.experiments.paper.records import records, resolve
+    from symgnn.experiments.paper.runner import Options, find_store
+    from symgnn.experiments.paper.runs import Trained
+
+    stores = _stores(data)
+    options = Options(out=out, stores=stores, folders=data)
+    table = Table(title="symgnn paper run NAME")
+    for name in ("name", "what", "data", "at hand", "trained", "trainings", "steps", "elsewhere"):
+        table.add_column(name)
+    for name, record in records().items():
+        there = [(setting, find_store(setting, stores)) for setting in record.settings]
+        rows = [row for row, each in record.rows.items() if each.baseline is None and not each.blocked]
+        runs = [
+            Trained(resolve(record, row, setting, setting.preset, 0), None, store, options.out)
+            for setting, store in there
+            if store is not None
+            for row in rows
+        ]
+        distinct = {run.address: run for run in runs}
+        steps = load_preset(record.settings[0].preset).training.steps
+        needs = ", ".join(dict.fromkeys(setting.preset.partition("-")[0] for setting in record.settings))
+        table.add_row(
+            name,
+            Text(record.title),
+            needs,
+            "yes" if all(store is not None for _, store in there) else "no",
+            f"{sum(run.finished for run in distinct.values())}" if distinct else "",
+            f"{len(distinct) or len(record.settings) * len(rows)}",
+            f"{steps:,} each",
+            ", ".join(f"--on {each}" for each in record.elsewhere),
+        )
+    show(table)
+    for line in _costs(out):
+        show(Text(line))
+    if not data:
+        show(Text("symgnn data how NAME says where data is obtained; --data DIR looks whether it is at hand"))
+    return 0
+
+
+def paper_run(
+    table: Annotated[Positional[str], arg(metavar="TABLE")],
+    /,
+    data: Folders = (),
+    budget: Annotated[str | None, arg(metavar="TIME", help_behavior_hint="")] = None,
+    preset: Annotated[str | None, arg(metavar="PRESET", help_behavior_hint="")] = None,
+    on: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
+    only: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="ROW", help_behavior_hint="")] = (),
+    seeds: Annotated[int, arg(metavar="N")] = 1,
+    seed: Annotated[int | None, arg(metavar="K", help_behavior_hint="")] = None,
+    selection: Literal["last", "validation"] = "last",
+    out: Out = Path("runs/paper"),
+    device: Literal["auto", "cpu", "gpu"] = "auto",
+    slurm: File = None,
+) -> int:
+    """Run a table or figure of the paper: train what is not trained yet, judge it, print it beside the paper's numbers.
+
+    Nothing is trained twice: a run is known by its settings and its data. After Ctrl-C or a crash the same command goes on
+    from the last checkpoints.
+
+    Args:
+        table: table1 to table15, fig8 to fig15.
+        data: folders of the data it needs: stores, or a benchmark's own.
+        budget: time for all trainings, such as 30m or 2h: they are shortened to fit, and a small preset takes the paper's
+            place where that could not do a twentieth of its steps. The first line then says so.
+        preset: train this one in place of the paper's; cmu-long-cpu is for two CPU cores.
+        on: carry the experiment to other data, such as cmu; symgnn paper list says where that goes.
+        only: a row, by name; may be given several times.
+        seeds: train each row under seeds 0 to N-1, and print means with their intervals.
+        seed: this seed alone.
+        selection: final weights, or those that did best on held-out training data.
+        out: where runs, plans and results lie.
+        device: where to compute.
+        slurm: write an array script for a cluster to this file, and train nothing.
+    """
+    if seeds < 1:
+        raise InputError(f"--seeds: found {seeds}, expected 1 or more")
+    if seed is not None and seed < 0:
+        raise InputError(f"--seed: found {seed}, expected 0 or more")
+    if slurm is not None:
+        check_place(slurm)
+    from symgnn.experiments.paper.records import find_record
+
+    record = find_record(table)
+    if preset is not None:
+        from symgnn.config import load_preset
+
+        load_preset(preset)
+    record.carried(on)
+    from symgnn.experiments.paper.report import sheet_text
+    from symgnn.experiments.paper.runner import Options, parse_duration, plan, run, slurm_script
+    from symgnn.experiments.paper.runs import Interrupted
+    from symgnn.experiments.paper.sheet import sheet
+
+    options = Options(
+        out=out,
+        stores=_stores(data),
+        folders=data,
+        on=on,
+        preset=preset,
+        budget=None if budget is None else parse_duration(budget),
+        seeds=tuple(range(seeds)) if seed is None else (seed,),
+        only=tuple(only),
+        selection=selection,
+        device=device,
+    )
+    made = plan(record, options, say)
+    say(f"{record.label}: {made.scale}")
+    if slurm is not None:
+        from symgnn.files import write_whole
+
+        words = [
+            "symgnn",
+            "paper",
+            "run",
+            record.name,
+            *_words({"data": data, "budget": budget, "preset": preset, "on": on, "out": str(out)}),
+        ]
+        write_whole(slurm, slurm_script(made, [shlex.quote(word) for word in words]).encode())
+        say(f"wrote {slurm}; submit it with sbatch")
+        return 0
+    try:
+        run(made, say)
+    except Interrupted:
+        print(
+            f"symgnn: interrupted; the last checkpoint is kept; go on with: {shlex.join(['symgnn', *sys.argv[1:]])}",
+            file=sys.stderr,
+        )
+        return 130
+    if is_first_process():
+        show(sheet_text(sheet(made)))
+    return 0
+
+
+def paper_report(
+    html: File = None,
+    out: Out = Path("runs/paper"),
+) -> int:
+    """One page over all that has been run.
+
+    Args:
+        html: also write it to this file.
+        out: where runs, plans and results lie.
+    """
+    if html is not None:
+        check_place(html)
+    from symgnn.experiments.paper.report import report_html, sheet_html, sheet_text
+    from symgnn.experiments.paper.sheet import sheet
+    from symgnn.viz import write_page
+
+    sections = []
+    for made, command in _plans(out):
+        found = sheet(made)
+        show(sheet_text(found))
+        sections.append(sheet_html(found, command))
+    if html is not None:
+        write_page(html, report_html(sections, _OPENING))
+        say(f"wrote {html}")
+    return 0
+
+
+_OPENING = (
+    "<p>Each section begins with what it is: a reproduction is only what trained the paper's preset with all its steps on the "
+    "paper's data. A number is the final weights' unless it says otherwise; nothing was chosen on test data.</p>"
+)
+
+
+def _plans(out: Path) -> "list[tuple[Plan, str]]":
+    from symgnn.experiments.paper.records import find_record
+    from symgnn.experiments.paper.runner import Options, plan, reopen
+
+    found = []
+    for path in sorted((out / "tables").glob("*.json")):
+        name, values = reopen(out, path, _stores)
+        options = Options(**values)
+        command = ["symgnn", "paper", "run", name, *_words({**values, "out": str(out)})]
+        if len(options.seeds) > 1:
+            command += ["--seeds", str(len(options.seeds))]
+        found.append((plan(find_record(name), options, say), shlex.join(command)))
+    if not found:
+        raise InputError(f"{out}: nothing has been run there: symgnn paper run TABLE, or another --out")
+    found.sort(key=lambda pair: list(_order()).index(pair[0].record.name))
+    return found
+
+
+def _order() -> list[str]:
+    from symgnn.experiments.paper.records import records
+
+    return list(records())
+
+
+def _words(options: dict[str, Any]) -> list[str]:
+    """Options of ``paper run`` as they are typed."""
+    words = []
+    if data := options.get("data") or options.get("folders"):
+        words += ["--data", *data]
+    for name in ("on", "preset"):
+        words += [f"--{name}", options[name]] if options.get(name) else []
+    if budget := options.get("budget"):
+        words += ["--budget", budget if isinstance(budget, str) else f"{budget:.0f}s"]
+    words += ["--out", options["out"]] if options["out"] != "runs/paper" else []
+    return words
+
+
+def _stores(folders: tuple[str, ...]) -> "tuple[Store, ...]":
+    from symgnn.data import open_data
+
+    return tuple(open_data(folder) for folder in folders)
+
+
+def _costs(out: Path) -> list[str]:
+    """What finished runs took on this machine, a step."""
+    from symgnn.config import preset_from_dict
+    from symgnn.experiments.paper.runs import read_json
+
+    rates: dict[tuple[str, float], list[float]] = {}
+    for path in sorted((out / "runs").glob("*/time.json")):
+        about, values = read_json(path), read_json(path.with_name("preset.json"))
+        if about is None or values is None or not about["step"]:
+            continue
+        model = preset_from_dict(values, str(path)).model
+        rates.setdefault((model.network, model.width), []).append(about["seconds"] / about["step"])
+    return [
+        f"measured here: {network} at width {width:g} took {1000 * sum(each) / len(each):,.0f} ms a step, "
+        f"{duration(1000 * sum(each) / len(each))} for 1,000 steps"
+        for (network, width), each in sorted(rates.items())
+    ]

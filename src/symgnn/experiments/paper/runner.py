@@ -1,0 +1,326 @@
+"""One table or figure: what is to be trained for it, in which time, and in which order."""
+
+import json
+import re
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from symgnn.config import load_preset
+from symgnn.data import Store
+from symgnn.errors import InputError
+from symgnn.experiments.paper.records import Record, Setting, resolve
+from symgnn.experiments.paper.runs import Busy, Trained, machine, read_json
+from symgnn.files import is_first_process, write_whole
+from symgnn.models.checkpoint import build
+from symgnn.training import MotionData, training_step
+from symgnn.training.own import fitted
+
+LEAST = 0.05
+"""Part of the faithful preset's steps below which the small preset is trained in its place."""
+LEAST_STEPS = 10
+"""Steps a run has at least, whatever the time."""
+PROBE = 3.0
+"""Seconds after which a step's time is known well enough."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a command asks for, beside the table."""
+
+    out: Path
+    """Where runs, plans and results lie."""
+    stores: tuple[Store, ...]
+    """The data at hand."""
+    folders: tuple[str, ...]
+    """As the user named it."""
+    on: str | None = None
+    """Other data that the experiment is carried to."""
+    preset: str | None = None
+    """Trained in place of the setting's."""
+    budget: float | None = None
+    """Seconds for all trainings; None for as long as they take."""
+    seeds: tuple[int, ...] = (0,)
+    only: tuple[str, ...] = ()
+    """Rows; empty for all."""
+    selection: str = "last"
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row of a table under one seed, on one of its settings."""
+
+    row: str
+    setting: Setting
+    seed: int
+    trained: Trained
+    full: int
+    """Steps of the preset before any scaling."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All of a table's jobs, and how they are scaled."""
+
+    record: Record
+    options: Options
+    jobs: tuple[Job, ...]
+    preset: str
+    """That was trained."""
+    faithful: bool
+    """It is the paper's, with all its steps, on the paper's data."""
+    missing: tuple[str, ...]
+    """Rows and settings that cannot be run, a sentence each."""
+
+    @property
+    def scale(self) -> str:
+        """The first line of whatever is reported: what this is, and what it is not."""
+        if not any(job.trained.baseline is None for job in self.jobs):
+            return "nothing here is trained"
+        mine = next(job for job in self.jobs if job.trained.baseline is None)
+        training = mine.trained.preset.training
+        if self.faithful:
+            return f"the faithful preset {self.preset}, all {training.steps:,} steps"
+        steps = sorted({job.trained.preset.training.steps for job in self.jobs if job.trained.baseline is None})
+        paper = load_preset(mine.setting.preset).training
+        span = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
+        width = mine.trained.preset.model.width
+        return (
+            f"not a reproduction: preset {self.preset}, {span} steps of {training.batch} windows at width {width:g} "
+            f"(the paper: {paper.steps:,} steps of {paper.batch} at width 1)"
+        )
+
+
+def find_store(setting: Setting, stores: Sequence[Store]) -> Store | None:
+    """The first store that is of a setting's kind."""
+    preset = load_preset(setting.preset)
+    for store in stores:
+        if preset.name == "own":
+            return store
+        split = store.about.get("split_as")
+        if (store.layout.name, store.space) == (preset.data.layout, preset.data.space) and split in (None, preset.name):
+            return store
+    return None
+
+
+def plan(record: Record, options: Options, say: Callable[[str], None]) -> Plan:
+    """Everything a table needs, with the steps that the time allows; the same command plans the same again.
+
+    Raises:
+        InputError: the data is not at hand, a row or preset does not exist.
+    """
+    settings = record.carried(options.on)
+    unknown = [row for row in options.only if row not in record.rows]
+    if unknown:
+        raise InputError(f"--only {unknown[0]}: {record.name} has no such row (there are: {', '.join(record.rows)})")
+    found = [(setting, find_store(setting, options.stores)) for setting in settings]
+    missing = [f"{setting.preset}: {_wanted(setting)} is not at hand" for setting, store in found if store is None]
+    there = [(setting, store) for setting, store in found if store is not None]
+    if not there:
+        raise InputError(
+            f"{record.name} needs {_wanted(settings[0])}: give its folder with --data (symgnn data how says where from)"
+        )
+    missing += [f"{name}: {row.blocked}" for name, row in record.rows.items() if row.blocked]
+    path = options.out / "tables" / f"{_plan_name(record, options)}.json"
+    known = read_json(path)
+    if known is None:
+        known = _scaled(record, options, there, say)
+        path.parent.mkdir(parents=True, exist_ok=True)
+    known["seeds"] = sorted({*known.get("seeds", ()), *options.seeds})
+    if is_first_process():
+        write_whole(path, json.dumps({**known, **_about(record, options)}, indent=1, ensure_ascii=False).encode() + b"\n")
+
+    jobs = []
+    for setting, store in there:
+        for name, row in record.rows.items():
+            if row.blocked or (options.only and name not in options.only):
+                continue
+            for seed in options.seeds:
+                trained = _made(record, name, setting, store, options, known["preset"][setting.preset], seed)
+                full = trained.preset.training.steps
+                steps = known["steps"].get(f"{setting.preset} {name}")
+                jobs.append(Job(name, setting, seed, trained if steps is None else trained.shortened(steps), full))
+    whole = all(job.trained.baseline is not None or job.trained.preset.training.steps == job.full for job in jobs)
+    presets = {known["preset"][setting.preset] for setting, _ in there}
+    faithful = whole and options.on is None and presets == {setting.preset for setting, _ in there}
+    return Plan(record, options, tuple(jobs), ", ".join(sorted(presets)), faithful, tuple(missing))
+
+
+def reopen(out: Path, path: Path, find: Callable[[tuple[str, ...]], tuple[Store, ...]]) -> tuple[str, dict[str, Any]]:
+    """What a plan's file says: the table's name and the options to plan it again by.
+
+    Args:
+        out: folder of all runs.
+        path: of the plan.
+        find: opens data by the folders' names.
+    """
+    about = read_json(path) or {}
+    folders = tuple(about["folders"])
+    options = {"preset": about["asked"], **{name: about[name] for name in ("on", "budget", "selection")}}
+    return about["record"], {**options, "out": out, "folders": folders, "stores": find(folders), "seeds": tuple(about["seeds"])}
+
+
+def run(made: Plan, say: Callable[[str], None], progress: bool = True) -> None:
+    """Train what is not trained yet, row after row.
+
+    Raises:
+        Interrupted: Ctrl-C; everything up to the last checkpoint is kept.
+    """
+    waiting = [job for job in made.jobs if not job.trained.finished]
+    done: set[str] = set()
+    for number, job in enumerate(waiting, start=1):
+        if job.trained.address in done:
+            continue  # two rows of one network, judged in two ways
+        done.add(job.trained.address)
+        training = job.trained.preset.training
+        begun = f", from step {job.trained.step:,}" if job.trained.step else ""
+        seed = f", seed {job.seed}" if len(made.options.seeds) > 1 else ""
+        say(f"{made.record.label}, training {number} of {len(waiting)}: {job.row}{seed}, {training.steps:,} steps{begun}")
+        try:
+            job.trained.train(made.options.device, progress)
+        except Busy:
+            say(f"{job.row}: another process trains it ({job.trained.folder}); left to it")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of ``30m``, ``2h``, ``90s``, ``1h30m``.
+
+    Raises:
+        InputError: it is none.
+    """
+    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text.strip().lower())
+    seconds = sum(float(part) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True) if part) if match else 0
+    if not seconds:
+        raise InputError(f"--budget {text}: expected a time such as 30m, 2h, 90s or 1h30m")
+    return seconds
+
+
+def seconds_a_step(trained: Trained, device: str) -> float:
+    """Time of a training step of a network on this machine, from a few real ones."""
+    preset, store = trained.preset, trained.store
+    data = MotionData(store, preset)
+    data.setup("fit")
+    place = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = build(preset, store.layout, len(store.class_names)).to(place).train()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
+        generator = torch.Generator().manual_seed(0)
+        times: list[float] = []
+        while len(times) < 3 or (sum(times) < PROBE and len(times) < 30):
+            began = time.perf_counter()
+            batch = data.train_windows.sample(preset.training.batch, generator)
+            moved = {name: value.to(place) for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
+            step = training_step(model, replace(batch, **moved), preset.training)
+            optimizer.zero_grad()
+            step.surrogate.backward()
+            optimizer.step()
+            float(step.weight)  # waits for the device
+            times.append(time.perf_counter() - began)
+    later = sorted(times[1:])
+    return later[len(later) // 2]
+
+
+def slurm_script(made: Plan, words: Sequence[str]) -> str:
+    """An array job, a task for each row and seed that is not trained yet.
+
+    Args:
+        made: what is to be done.
+        words: the command without rows and seeds, quoted for a shell.
+    """
+    tasks: dict[str, None] = {}
+    for job in made.jobs:
+        if not job.trained.finished:
+            tasks[f"{' '.join(words)} --only {shlex.quote(job.row)} --seed {job.seed}"] = None
+    if not tasks:
+        raise InputError(f"{made.record.name}: everything is trained; there is nothing to submit")
+    listed = "\n".join(f"  {shlex.quote(task)}" for task in tasks)
+    return (
+        "#!/bin/bash\n"
+        f"# {made.record.label}: {len(tasks)} trainings, one a task. Submit with: sbatch FILE\n"
+        "# Partition, memory and accelerators are your cluster's: add #SBATCH lines for them.\n"
+        f"#SBATCH --job-name=symgnn-{made.record.name}\n"
+        f"#SBATCH --array=0-{len(tasks) - 1}\n"
+        "#SBATCH --cpus-per-task=4\n"
+        "#SBATCH --output=%x-%a.log\n"
+        "set -eu\n"
+        f"tasks=(\n{listed}\n)\n"
+        'eval "${tasks[$SLURM_ARRAY_TASK_ID]}"\n'
+    )
+
+
+def _made(record: Record, row: str, setting: Setting, store: Store, options: Options, preset: str, seed: int) -> Trained:
+    chosen = resolve(record, row, setting, preset, seed)
+    if preset == "own":
+        # What the store decides is decided before the row's own fields are laid over.
+        fields, _ = fitted(load_preset("own", record.rows[row].network), store)
+        chosen = resolve(record, row, setting, preset, seed, base=fields)
+    return Trained(chosen, record.rows[row].baseline, store, options.out)
+
+
+def _scaled(
+    record: Record, options: Options, there: Sequence[tuple[Setting, Store]], say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Which preset is trained on each setting, and the steps of each row where the time does not allow all."""
+    presets = {setting.preset: options.preset or setting.preset for setting, _ in there}
+    steps: dict[str, int] = {}
+    if options.budget is not None:
+        names = [name for name, row in record.rows.items() if row.baseline is None and not row.blocked]
+        rows: dict[str, Trained] = {}
+        share = options.budget / max(1, len(there) * len(names) * len(options.seeds))
+        for setting, store in there:
+            whole = {name: _made(record, name, setting, store, options, presets[setting.preset], 0) for name in names}
+            if options.preset is None and setting.small is not None:
+                ours = next((each for each in whole.values() if each.preset.model.network == "sym-gnn"), None)
+                if ours is not None:
+                    say(f"how long a step of {setting.preset} takes here ...")
+                    possible = share / seconds_a_step(ours, options.device)
+                    if possible < LEAST * ours.preset.training.steps:
+                        presets[setting.preset] = setting.small
+                        say(
+                            f"{possible:,.0f} of {ours.preset.training.steps:,} steps fit into {share:,.0f} s: "
+                            f"{setting.small} is trained in its place"
+                        )
+                        whole = {name: _made(record, name, setting, store, options, setting.small, 0) for name in names}
+            rows |= {f"{setting.preset} {name}": each for name, each in whole.items()}
+        # Rows that vary only in how they are judged are one training.
+        first = {each.address: key for key, each in reversed(rows.items())}
+        cost = {}
+        for key in first.values():
+            say(f"how long a step of {key.partition(' ')[2]} takes here ...")
+            cost[key] = seconds_a_step(rows[key], options.device)
+        left = options.budget / len(options.seeds)
+        # The cheapest first: what they do not need is the others'.
+        for place, key in enumerate(sorted(cost, key=lambda key: cost[key] * rows[key].preset.training.steps)):
+            all_steps = rows[key].preset.training.steps
+            possible = int(left / (len(cost) - place) / cost[key])
+            steps[key] = max(LEAST_STEPS, min(all_steps, possible))
+            left -= steps[key] * cost[key]
+        steps |= {key: steps[first[each.address]] for key, each in rows.items()}
+        steps = {key: value for key, value in steps.items() if value < rows[key].preset.training.steps}
+    return {"preset": presets, "steps": steps, "machine": machine(options.device)}
+
+
+def _plan_name(record: Record, options: Options) -> str:
+    parts = [record.name]
+    parts += [] if options.on is None else [f"on-{options.on}"]
+    parts += [] if options.preset is None else [re.sub(r"[^\w.-]+", "-", options.preset)]
+    parts += [] if options.budget is None else [f"{options.budget:.0f}s"]
+    return ".".join(parts)
+
+
+def _about(record: Record, options: Options) -> dict[str, Any]:
+    values = asdict(replace(options, stores=()))
+    kept = {name: values[name] for name in ("on", "budget", "selection", "folders")}
+    return {"record": record.name, "asked": options.preset, **kept}
+
+
+def _wanted(setting: Setting) -> str:
+    preset = load_preset(setting.preset)
+    return f"data of layout {preset.data.layout}, space {preset.data.space} (preset {setting.preset})"

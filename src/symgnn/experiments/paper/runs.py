@@ -1,0 +1,234 @@
+"""Runs by what they are made of: nothing is trained or judged twice."""
+
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import filelock
+import torch
+
+from symgnn.config import Preset, preset_to_dict
+from symgnn.data import Store
+from symgnn.errors import InputError
+from symgnn.evaluation import Protocol, evaluate, fitted_baseline, load_protocol
+from symgnn.experiments.paper.perturbing import perturbed, sigma_for
+from symgnn.experiments.paper.records import Judge
+from symgnn.files import is_first_process, write_whole
+from symgnn.models.checkpoint import TrainedModel, load
+from symgnn.training import train
+
+NOISE_SEED = 0
+"""Of the noise of Figs. 14 and 15: the same directions for every σ."""
+
+
+class Interrupted(Exception):
+    """A training was stopped by Ctrl-C; its last checkpoint is kept."""
+
+
+class Busy(Exception):
+    """Another process is at the same run."""
+
+
+def address(parts: Mapping[str, Any], store: Store) -> str:
+    """Twelve hexadecimal digits that change with anything a run depends on.
+
+    Args:
+        parts: plain values: sections of a preset, or the name of a baseline.
+        store: the data; its arrays and clips count, not its place.
+    """
+    content = {"parts": dict(parts), "data": store.about["sha256"]}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one run is and where it lies."""
+
+    preset: Preset
+    baseline: str | None
+    """What needs no training, in the network's place."""
+    store: Store
+    out: Path
+    """Folder of all runs."""
+
+    @cached_property
+    def address(self) -> str:
+        if self.baseline is not None:
+            return address({"baseline": self.baseline, "seed": self.preset.training.seed}, self.store)
+        values = preset_to_dict(self.preset)
+        return address({name: values[name] for name in ("data", "model", "training")}, self.store)
+
+    @property
+    def folder(self) -> Path:
+        """Checkpoints, ``time.json`` and ``results``."""
+        return self.out / "runs" / self.address
+
+    @property
+    def step(self) -> int:
+        """Steps that its last checkpoint has behind it; 0 where there is none."""
+        about = read_json(self.folder / "time.json")
+        return 0 if about is None else int(about["step"])
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to train."""
+        return self.baseline is not None or self.step >= self.preset.training.steps
+
+    @property
+    def seconds(self) -> float:
+        """That training has taken so far."""
+        about = read_json(self.folder / "time.json")
+        return 0.0 if about is None else float(about["seconds"])
+
+    def train(self, device: str, progress: bool = True) -> None:
+        """Train what is left of it; a second process that wants the same run is told so.
+
+        Raises:
+            Interrupted: Ctrl-C.
+            Busy: another process trains it.
+            InputError: as for [train][symgnn.training.train].
+        """
+        if self.finished:
+            return
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(self.folder.with_suffix(".lock"))
+        try:
+            # Of several processes of one training (torchrun) the first one has the lock for all.
+            if is_first_process():
+                lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise Busy from None
+        try:
+            before, began = self.seconds, time.perf_counter()
+            self.folder.mkdir(exist_ok=True)
+            if is_first_process():
+                write_whole(self.folder / "data.json", _json({"sha256": self.store.about["sha256"]}))
+            resume = (self.folder / "preset.json").exists()
+            try:
+                run = train(self.preset, self.store, self.folder, resume=resume, accelerator=device, progress=progress)
+            finally:
+                self._note(before + time.perf_counter() - began, device)
+            if run.interrupted:
+                raise Interrupted
+        finally:
+            lock.release()
+
+    def _note(self, seconds: float, device: str) -> None:
+        last = self.folder / "last.ckpt"
+        if not is_first_process() or not last.is_file():
+            return
+        model = load(last, folded=False)
+        about = {"step": model.card.step, "seconds": seconds, "machine": machine(device)}
+        parameters = sum(weight.numel() for weight in model.network.parameters())
+        write_whole(self.folder / "time.json", _json({**about, "parameters": parameters}))
+
+    @property
+    def parameters(self) -> int | None:
+        """Of the network; None before there is one."""
+        about = read_json(self.folder / "time.json")
+        return None if about is None else about["parameters"]
+
+    @property
+    def machine(self) -> str | None:
+        """What it was trained on."""
+        about = read_json(self.folder / "time.json")
+        return None if about is None else about["machine"]
+
+    def model(self, selection: str) -> TrainedModel:
+        """The trained network.
+
+        Raises:
+            InputError: there is no such checkpoint.
+        """
+        path = self.folder / f"{selection}.ckpt"
+        if not path.is_file():
+            raise InputError(f"{path}: there is no such checkpoint: nothing was held out for validation")
+        return load(path, "cuda" if torch.cuda.is_available() else "cpu")
+
+    def protocol(self) -> Protocol:
+        """The preset's protocol, fitted to its window."""
+        window = self.preset.data
+        return load_protocol(
+            self.preset.protocol,
+            observed=window.observed,
+            future=window.future,
+            step=window.step,
+            sampling=window.sampling,
+            ratio=window.ratio,
+            persons=window.persons,
+        )
+
+    def kept(self, what: Mapping[str, Any], find: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Figures of this run that are found once and kept.
+
+        Args:
+            what: plain values that tell them from other figures of the run.
+            find: finds them.
+        """
+        key = hashlib.sha256(json.dumps(dict(what), sort_keys=True).encode()).hexdigest()[:12]
+        path = self.folder / "results" / f"{key}.json"
+        known = read_json(path)
+        # A training that went on since makes old figures those of other weights.
+        if known is not None and known["step"] == self.step:
+            return known["figures"]
+        figures = find()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, _json({"what": dict(what), "step": self.step, "figures": dict(figures)}))
+        return figures
+
+    def judged(self, judge: Judge, selection: str) -> Mapping[str, Any]:
+        """[Result.to_dict][symgnn.evaluation.Result.to_dict] of this run, from the kept file where there is one."""
+        protocol = self.protocol()
+        what = {"protocol": protocol.name, "future": protocol.future, "ratio": protocol.ratio, "selection": selection}
+
+        def find() -> Mapping[str, Any]:
+            if self.baseline is not None:
+                model, rules = fitted_baseline(self.baseline, protocol, self.store)
+            else:
+                model, rules = self.model(selection), protocol
+            if judge.noise:
+                generator = torch.Generator().manual_seed(NOISE_SEED)
+                model = perturbed(model, sigma_for(self.store, judge.noise), generator)
+            return evaluate(model, rules, self.store).to_dict()
+
+        return self.kept({**what, **asdict(judge)}, find)
+
+    def shortened(self, steps: int) -> "Trained":
+        """The same with fewer steps; its checkpoints and validations come ten times in all, or as often as they did."""
+        training = self.preset.training
+        every = min(training.validate_every, steps // 10) if steps >= 10 else steps
+        # Whole intervals alone are kept.
+        steps = steps // every * every
+        return replace(self, preset=replace(self.preset, training=replace(training, steps=steps, validate_every=every)))
+
+
+def machine(device: str) -> str:
+    """What computes, in words."""
+    if device != "cpu" and torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    return f"{os.cpu_count()} CPU cores ({platform.machine()}, {torch.get_num_threads()} threads), torch {torch.__version__}"
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON file's content; None where there is none.
+
+    Raises:
+        InputError: it is there and is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path}: cannot be read: {error}; delete it, and it is made anew") from None
+
+
+def _json(values: Mapping[str, Any]) -> bytes:
+    return json.dumps(values, indent=1, ensure_ascii=False).encode() + b"\n"

@@ -1,0 +1,329 @@
+"""The numbers of one table: the paper's, ours, and what lies between them."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from scipy.stats import t as student
+
+from symgnn.experiments.paper.numbers import Tick
+from symgnn.experiments.paper.perturbing import perturbation_ratio, sigma_for
+from symgnn.experiments.paper.records import PICTURES, Record
+from symgnn.experiments.paper.runner import Job, Plan
+from symgnn.experiments.paper.runs import NOISE_SEED, Trained
+from symgnn.experiments.paper.speed import frames_in
+
+Column = tuple[str, Tick]
+"""Group and tick, as in the records of the paper's numbers."""
+
+MEAN = "mean"
+"""The group of the means over the actions that compare."""
+SHORT = 400
+"""Milliseconds up to which "mean-error" averages (sec. 6.3)."""
+FRAME_PERIOD = 20.0
+"""Milliseconds in which Fig. 8 counts frames."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number."""
+
+    mean: float
+    """Over the seeds."""
+    half: float | None
+    """Half of the 95 % interval of that mean (Student's t); None with one seed."""
+    paper: float | None
+    """The paper's, where it has one to compare with."""
+
+    @property
+    def gap(self) -> float | None:
+        """Ours less the paper's."""
+        return None if self.paper is None else self.mean - self.paper
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the table."""
+
+    name: str
+    cells: Mapping[Column, Cell]
+    """Empty where nothing is known yet."""
+    seeds: int
+    """How many have been run."""
+    steps: int | None
+    """Trained; None for what is not trained."""
+    seconds: float
+    """Of training, over all seeds."""
+    parameters: int | None
+    interval: tuple[float, float] | None
+    """Wilson's 95 % interval of the first seed's top-1 accuracy, in per cent."""
+    machine: str | None
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table or figure, with all that has to be said beside it."""
+
+    record: Record
+    title: str
+    scale: str
+    """The first line."""
+    selection: str
+    quantity: str
+    """What a number is."""
+    digits: int
+    better: str
+    columns: tuple[Column, ...]
+    means: tuple[Tick, ...]
+    """Ticks of the mean over the actions that compare, empty where there is none."""
+    covered: tuple[str, ...]
+    """Those actions."""
+    lines: tuple[Line, ...]
+    compared: tuple[str, ...]
+    """Sym-GNN beside the other rows, a sentence each."""
+    notes: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def sheet(made: Plan) -> Sheet:
+    """Judge what is trained, and gather it beside the paper's numbers; nothing is trained."""
+    record = made.record
+    carried = made.options.on is not None
+    by_row: dict[str, list[Job]] = {}
+    for job in made.jobs:
+        by_row.setdefault(job.row, []).append(job)
+    covered = _covered(record, [job.trained for job in made.jobs], carried)
+    lines, values, missing = [], {}, list(made.missing)
+    gaps: dict[str, None] = {}
+    for name, jobs in by_row.items():
+        done = [job for job in jobs if job.trained.finished]
+        if not done:
+            missing.append(f"{name}: not trained yet")
+        found: dict[int, dict[Column, float]] = {}
+        interval = None
+        for job in done:
+            result = job.trained.judged(record.rows[name].judge, made.options.selection) if _judged(record) else None
+            figures = _figures(record, job, result, covered, made.options.selection)
+            found.setdefault(job.seed, {}).update(figures)
+            if result is not None:
+                gaps |= dict.fromkeys(result["missing"])
+                if result["top1_interval"] is not None and interval is None:
+                    interval = (100 * result["top1_interval"][0], 100 * result["top1_interval"][1])
+        values[name] = found
+        trained = [job for job in done if job.trained.baseline is None]
+        lines.append(
+            Line(
+                name,
+                {column: _cell(record, name, column, found, carried, covered) for column in _columns(found)},
+                len(found),
+                trained[0].trained.preset.training.steps if trained else None,
+                math.fsum(job.trained.seconds for job in trained),
+                trained[0].trained.parameters if trained else None,
+                interval if record.shows.startswith("accurac") else None,
+                trained[0].trained.machine if trained else None,
+            )
+        )
+    columns = [column for line in lines for column in line.cells]
+    numbers = record.numbers
+    title = (
+        f"{record.label}'s experiment on {made.options.on}: {record.title}" if carried else f"{record.label}: {record.title}"
+    )
+    notes = [] if record.note is None else [record.note]
+    if len(made.options.seeds) == 1 and record.shows not in PICTURES:
+        notes.append("One seed: no interval is known, and small differences may be chance.")
+    if record.shows == "errors" and covered:
+        notes.append(f"Means are over {', '.join(covered)}: the actions that have recordings to train and to test on.")
+    return Sheet(
+        record=record,
+        title=title,
+        scale=made.scale,
+        selection=made.options.selection,
+        quantity=_quantity(record),
+        digits=_digits(record),
+        better="higher" if record.shows.startswith("accurac") or (numbers is not None and numbers.metric == "pck") else "lower",
+        columns=tuple(dict.fromkeys(column for column in columns if column[0] != MEAN)),
+        means=tuple(dict.fromkeys(tick for group, tick in columns if group == MEAN)),
+        covered=covered,
+        lines=tuple(lines),
+        compared=tuple(_compared(values, columns)),
+        notes=tuple(notes),
+        missing=tuple(dict.fromkeys((*missing, *gaps))),
+    )
+
+
+def interval(values: Sequence[float]) -> float | None:
+    """Half of the 95 % interval of a mean, by Student's t; None for a single value."""
+    if len(values) < 2:
+        return None
+    return float(student.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+
+
+def _judged(record: Record) -> bool:
+    return record.shows not in (*PICTURES, "ratio")
+
+
+def _covered(record: Record, runs: Sequence[Trained], carried: bool) -> tuple[str, ...]:
+    """Actions that compare: with recordings to train on and to test on, and of the paper's table where it is its own."""
+    if not record.shows.startswith(("errors", "mean-error", "speed")) or not runs:
+        return ()
+    store = runs[0].store
+    learnt = {store.clips[index].label for index in store.select(split="train")}
+    tested = {store.clips[index].label for index in store.select(split="test")}
+    names = [store.class_names[label] for label in sorted(learnt & tested) if label >= 0]
+    numbers = record.numbers
+    if record.shows == "errors" and not carried and numbers is not None:
+        names = [name for name in names if name in numbers.groups]
+    return tuple(names)
+
+
+def _figures(
+    record: Record, job: Job, result: Mapping[str, Any] | None, covered: Sequence[str], selection: str
+) -> dict[Column, float]:
+    """What a table shows of one run."""
+    row = record.rows[job.row]
+    group = row.group or job.setting.group or "ours"
+    if record.shows == "ratio":
+        return {(group, ""): _ratio(job, selection)}
+    if result is None:
+        return {}
+    if record.shows.startswith("accurac"):
+        if result["top1"] is None:
+            return {}
+        if record.shows == "accuracy":
+            return {(group, ""): 100 * result["top1"]}
+        # Table 2 names its columns so, Table 3 has them below each data set.
+        pairs = {"Top-1": result["top1"], "Top-5": result["top5"]}
+        at = (lambda tick: (tick, "")) if group == "ours" else (lambda tick: (group, tick))
+        return {at(tick): 100 * value for tick, value in pairs.items() if value is not None}
+    numbers = record.numbers
+    metric = "pck" if numbers is not None and numbers.metric == "pck" else "angle_mae"
+    if metric not in result["average"]:
+        return {}
+    if metric == "pck":
+        # Frames 1 to 10, and their mean.
+        per_frame = [100 * value for value in result["average"][metric].values()]
+        found: dict[Column, float] = {(group, frame): value for frame, value in enumerate(per_frame, start=1)}
+        return {**found, (group, "average"): math.fsum(per_frame) / len(per_frame)}
+    actions = {name: figures[metric] for name, figures in result["actions"].items()}
+    average = {
+        int(time): math.fsum(actions[name][time] for name in covered) / len(covered) for time in result["average"][metric]
+    }
+    short = [value for time, value in average.items() if time <= SHORT]
+    match record.shows:
+        case "mean-errors":
+            return {("average", time): value for time, value in average.items()}
+        case "mean-error":
+            return {(group, ""): math.fsum(short) / len(short)}
+        case "speed":
+            speed = job.trained.kept({"speed": FRAME_PERIOD}, lambda: frames_in(FRAME_PERIOD, job.trained.model(selection)))
+            return {("error at 400 ms", ""): average[SHORT], ("frames in 20 ms", ""): speed["frames"]}
+    wanted = None if numbers is None else set(numbers.ticks)
+    found = {(name, int(time)): value for name, times in actions.items() for time, value in times.items()}
+    if numbers is not None and "average" in numbers.groups:
+        found |= {("average", int(time)): value for time, value in result["average"][metric].items()}
+    found |= {(MEAN, time): value for time, value in average.items()}
+    return {column: value for column, value in found.items() if wanted is None or column[1] in wanted}
+
+
+def _ratio(job: Job, selection: str) -> float:
+    noise = job.trained
+
+    def find() -> dict[str, float]:
+        protocol = noise.protocol()
+        store = noise.store
+        rows = torch.from_numpy(protocol.cut(store, protocol.windows(store).windows))
+        observed = rows[:, : protocol.observed, list(store.layout.columns(store.space))]
+        sigma = sigma_for(store, _noise(job))
+        generator = torch.Generator().manual_seed(NOISE_SEED)
+        return {"ratio": perturbation_ratio(noise.model(selection), observed, sigma, generator)}
+
+    return noise.kept({"ratio": _noise(job), "selection": selection}, find)["ratio"]
+
+
+def _noise(job: Job) -> float:
+    return float(job.row)
+
+
+def _columns(found: Mapping[int, Mapping[Column, float]]) -> list[Column]:
+    return list(dict.fromkeys(column for figures in found.values() for column in figures))
+
+
+def _cell(
+    record: Record,
+    name: str,
+    column: Column,
+    found: Mapping[int, Mapping[Column, float]],
+    carried: bool,
+    covered: Sequence[str],
+) -> Cell:
+    values = [figures[column] for figures in found.values() if column in figures]
+    return Cell(statistics.fmean(values), interval(values), None if carried else _paper(record, name, column, covered))
+
+
+def _paper(record: Record, name: str, column: Column, covered: Sequence[str]) -> float | None:
+    numbers, row = record.numbers, record.paper_row(name)
+    if numbers is None or row is None:
+        return None
+    group, tick = column
+    if group == MEAN:
+        parts = [numbers.value(row, action, tick) for action in covered] if tick in numbers.ticks else []
+        known = [part for part in parts if part is not None]
+        return math.fsum(known) / len(known) if known and len(known) == len(parts) else None
+    if group not in numbers.groups or tick not in numbers.ticks:
+        return None
+    return numbers.value(row, group, tick)
+
+
+def _compared(values: Mapping[str, Mapping[int, Mapping[Column, float]]], columns: Sequence[Column]) -> list[str]:
+    """Sym-GNN less each other row on the same seeds, with the interval of that difference; inside the noise is said."""
+    mine = values.get("Sym-GNN")
+    if not mine or len(mine) < 2:
+        return []
+    shown = [column for column in dict.fromkeys(columns) if column[0] in (MEAN, "average")] or list(dict.fromkeys(columns))[:2]
+    sentences = []
+    for name, other in values.items():
+        seeds = sorted(set(mine) & set(other))
+        if name == "Sym-GNN" or len(seeds) < 2:
+            continue
+        parts = []
+        for column in shown:
+            pairs = [(mine[seed].get(column), other[seed].get(column)) for seed in seeds]
+            differences = [one - two for one, two in pairs if one is not None and two is not None]
+            half = interval(differences)
+            if half is None:
+                continue
+            mean = statistics.fmean(differences)
+            noise = " (inside the noise)" if abs(mean) <= half else ""
+            parts.append(f"{_label(column)} {mean:+.3f} ± {half:.3f}{noise}")
+        if parts:
+            sentences.append(f"Sym-GNN less {name}, {len(seeds)} seeds: {'; '.join(parts)}")
+    return sentences
+
+
+def _label(column: Column) -> str:
+    return " ".join(str(part) for part in column if part != "")
+
+
+def _quantity(record: Record) -> str:
+    numbers = record.numbers
+    match record.shows:
+        case "accuracy" | "accuracies":
+            return "recognised, %"
+        case "mean-error":
+            return "angle error (MAE), the mean over 80 to 400 ms"
+        case "speed":
+            return "angle error (MAE) and speed of one clip at a time"
+        case "ratio":
+            return "perturbation of the response over that of the input"
+        case "graphs" | "map" | "strips":
+            return "a picture"
+    return "correct joints (PCK@0.05), %" if numbers is not None and numbers.metric == "pck" else "angle error (MAE)"
+
+
+def _digits(record: Record) -> int:
+    if record.shows.startswith("accurac"):
+        return 1
+    return 2 if record.numbers is not None and record.numbers.metric == "pck" else 3
