@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -29,12 +30,14 @@ from symgnn.viz import (
     prediction_panels,
     project,
     read_metrics,
+    scatter_picture,
     several,
     strongest_links,
     view_of,
 )
 from symgnn.viz.body import rest_pose, spread
 from symgnn.viz.charts import MOST_POINTS, nice_ticks
+from symgnn.viz.svg import DRAWING
 
 FRONT = View(right=(1.0, 0.0, 0.0), up=(0.0, 1.0, 0.0), towards=(0.0, 0.0, 1.0))
 
@@ -538,3 +541,53 @@ def test_expmap_bodies_of_h36m_are_placed_as_forward_kinematics_does():
     rows[:, :2] = 0
     expected = forward_kinematics(torch.from_numpy(rows), layout).numpy()
     assert np.allclose(positions(motion, layout, "expmap", mean), expected, atol=1e-3)
+
+
+def test_eight_lines_have_eight_colours_and_a_ninth_is_refused():
+    lines = {f"line {place}": ([0.0, 1.0], [float(place), 1.0]) for place in range(8)}
+    content = chart_picture(Chart("Many", "", "step", lines)).content
+    colours = re.findall(r'<path class="curve (\w+)"', content)
+    assert len(set(colours)) == 8
+    for colour in colours:
+        assert f"svg .{colour} {{ color:" in DRAWING
+    with pytest.raises(ValueError, match="9 lines, and 8 colours"):
+        chart_picture(Chart("Many", "", "step", {**lines, "ninth": ([0.0], [0.0])}))
+
+
+def test_scattered_points_keep_their_places_and_classes():
+    """A triangle of three classes: equal scales, upwards is up, a mark each and one in the legend."""
+    groups = {
+        "low left": np.array([[0.0, 0.0]]),
+        "low right": np.array([[4.0, 0.0]]),
+        "high": np.array([[0.0, 3.0], [4.0, 3.0]]),
+    }
+    picture = scatter_picture(groups, "Points", width=350.0, height=600.0)
+    marks = re.findall(r'<path class="mark (\w+)" d="M([\d.]+) ([\d.]+)([^"]*)"', picture.content)
+    assert Counter(colour for colour, *_ in marks) == {"one": 2, "two": 2, "three": 3}
+    centres = []
+    for _, x, y, rest in marks:
+        pairs = [(float(a), float(b)) for a, b in re.findall(r"L([\d.]+) ([\d.]+)", rest)] or [
+            (float(a), float(b)) for a, b in re.findall(r"1 1 ([\d.]+) ([\d.]+)", rest)
+        ]
+        corners = np.array([(float(x), float(y)), *pairs])
+        centres.append((corners.max(axis=0) + corners.min(axis=0)) / 2)
+    (left, _), (right, _), (high, other, _) = centres[0:2], centres[2:4], centres[4:7]
+    side, rise = right - left, left - high
+    assert abs(side[1]) < 0.2 and abs(rise[0]) < 0.2
+    assert side[0] / 4 == pytest.approx(rise[1] / 3, rel=0.01)
+    np.testing.assert_allclose(other, high + side, atol=0.2)
+    assert 0 < high[0] < right[0] < 200 and 0 < high[1] < left[1] < picture.height < 600
+    assert "low left (1), low right (1), high (2)" in picture.alt
+    with pytest.raises(ValueError, match="no point"):
+        scatter_picture({}, "Nothing")
+    with pytest.raises(ValueError, match="25 classes, and 24 marks"):
+        scatter_picture({str(place): np.zeros((1, 2)) for place in range(25)}, "Too many")
+
+
+def test_marks_of_24_classes_differ():
+    picture = scatter_picture({f"class {place}": np.array([[float(place), 0.0]]) for place in range(24)}, "Many")
+    looks = [
+        (colour, "A" in path, path.count("L"))
+        for colour, path in re.findall(r'<path class="mark (\w+)" d="([^"]+)"', picture.content)
+    ]
+    assert set(Counter(looks).values()) == {2} and len(set(looks)) == 24

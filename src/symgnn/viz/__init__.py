@@ -6,6 +6,7 @@ from symgnn.viz.body import View as View
 from symgnn.viz.body import body_of as body_of
 from symgnn.viz.body import positions as positions
 from symgnn.viz.body import project as project
+from symgnn.viz.body import rest_pose as rest_pose
 from symgnn.viz.body import several as several
 from symgnn.viz.body import view_of as view_of
 from symgnn.viz.charts import Chart as Chart
@@ -14,6 +15,7 @@ from symgnn.viz.charts import read_metrics as read_metrics
 from symgnn.viz.clip import ClipView as ClipView
 from symgnn.viz.clip import clip_page as clip_page
 from symgnn.viz.edges import Link as Link
+from symgnn.viz.edges import clearest_diagram as clearest_diagram
 from symgnn.viz.edges import links_picture as links_picture
 from symgnn.viz.edges import strongest_links as strongest_links
 from symgnn.viz.page import write_page as write_page
@@ -23,7 +25,9 @@ from symgnn.viz.report import Recognition as Recognition
 from symgnn.viz.report import ReportData as ReportData
 from symgnn.viz.report import confusion_table as confusion_table
 from symgnn.viz.report import report_page as report_page
+from symgnn.viz.scatter import scatter_picture as scatter_picture
 from symgnn.viz.skeletons import observed_panels as observed_panels
 from symgnn.viz.skeletons import prediction_panels as prediction_panels
+from symgnn.viz.strips import strip_picture as strip_picture
 from symgnn.viz.svg import Picture as Picture
 from symgnn.viz.svg import beside as beside

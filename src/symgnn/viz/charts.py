@@ -16,7 +16,7 @@ from symgnn.viz.svg import Picture, number, polyline, text
 Line = tuple[Sequence[float], Sequence[float]]
 """Values of the horizontal axis, ascending, and of the vertical one."""
 
-COLOURS = ("one", "two", "three", "four")
+COLOURS = ("one", "two", "three", "four", "five", "six", "seven", "eight")
 MOST_POINTS = 160
 
 
@@ -29,7 +29,7 @@ class Chart:
     """What a reader sees in it, in plain words."""
     x_label: str
     lines: Mapping[str, Line]
-    """By name; at most four."""
+    """By name; at most eight."""
     dots: bool = False
     """Mark the values themselves (few, exact) and not only the line between them (many, noisy)."""
 
@@ -66,7 +66,12 @@ def chart_picture(chart: Chart, width: float = 360.0, height: float = 220.0) -> 
     """A chart with labelled axes; many noisy values are averaged to some 160 points a line.
 
     Values that are not finite are left out.
+
+    Raises:
+        ValueError: more lines than there are colours.
     """
+    if len(chart.lines) > len(COLOURS):
+        raise ValueError(f"{chart.title}: {len(chart.lines)} lines, and {len(COLOURS)} colours to tell them apart")
     lines = {name: _thinned(*line) for name, line in chart.lines.items()}
     every_x = np.concatenate([x for x, _ in lines.values()]) if lines else np.zeros(0)
     every_y = np.concatenate([y for _, y in lines.values()]) if lines else np.zeros(0)
@@ -103,7 +108,7 @@ def chart_picture(chart: Chart, width: float = 360.0, height: float = 220.0) -> 
             continue
         content.append(f'<path class="curve {colour}" d="{polyline(points)}"/>')
         if chart.dots or len(points) == 1:
-            content += [f'<circle class="{colour}" cx="{number(x)}" cy="{number(y)}" r="3"/>' for x, y in points]
+            content += [f'<circle class="value {colour}" cx="{number(x)}" cy="{number(y)}" r="3"/>' for x, y in points]
         alt.append(f"{name} from {ys[0]:.3g} to {ys[-1]:.3g}")
     return Picture(width, height, "".join(content), f"{chart.title} over {chart.x_label}: {'; '.join(alt)}")
 

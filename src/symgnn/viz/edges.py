@@ -1,11 +1,12 @@
 """The strongest learned links between joints, eq. (2), drawn on the body."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
-from symgnn.viz.body import Array, Body, spread
+from symgnn.viz.body import Array, Body, project, spread, view_of
 from symgnn.viz.svg import Picture, number
 
 
@@ -62,6 +63,22 @@ def links_picture(body: Body, pose: Float[Array, "point 2"], links: list[Link], 
     names = [f"{body.names[body.nodes[link.source]]} to {body.names[body.nodes[link.to]]}" for link in links]
     alt = f"Body with the {len(links)} strongest links{f' for {title}' if title else ''}: {', '.join(names)}"
     return Picture(round(width, 1), height, "".join(content), alt)
+
+
+def clearest_diagram(body: Body, poses: Sequence[Float[Array, "point 3"]]) -> Float[Array, "point 2"] | None:
+    """The first of some poses that from the front shows left and right apart, or else the last; None of no pose."""
+    flat = [project(pose, view_of(body, pose, azimuth=0.0, elevation=0.0)) for pose in poses]
+    if not flat:
+        return None
+    # Human3.6M's rest pose has both arms straight up in one line: left and right must be apart.
+    return next((pose for pose in flat if _apart(pose, body) > 0.03), flat[-1])
+
+
+def _apart(pose: Float[Array, "point 2"], body: Body) -> float:
+    """Least distance of left and right joints in use, against the body's height."""
+    used = [pair for pair in body.pairs if set(pair) <= set(body.nodes)]
+    height = float(pose[:, 1].max() - pose[:, 1].min()) or 1.0
+    return min((float(np.linalg.norm(pose[a] - pose[b])) / height for a, b in used), default=1.0)
 
 
 def _arrow(start: Float[Array, "2"], end: Float[Array, "2"], strength: float) -> str:

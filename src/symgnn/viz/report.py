@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from symgnn.skeleton import Layout, Space
-from symgnn.viz.body import Array, Body, body_of, positions, project, rest_pose, view_of
+from symgnn.viz.body import Array, Body, body_of, positions, rest_pose
 from symgnn.viz.charts import COLOURS, Chart, chart_picture
-from symgnn.viz.edges import links_picture, strongest_links
+from symgnn.viz.edges import clearest_diagram, links_picture, strongest_links
 from symgnn.viz.page import page, percent, plain, probability_bars
 from symgnn.viz.skeletons import observed_panels, prediction_panels
 from symgnn.viz.svg import Picture
@@ -478,18 +478,7 @@ def _diagram(data: ReportData, body: Body) -> Float[Array, "point 2"] | None:
         seen += list(_places(data, complete[-1:]))
     # The mean of positions is a pose of nobody, but there where no frame shows every joint.
     candidates += [*mean, *seen] if data.space == "expmap" else [*seen, *mean]
-    flat = [project(pose, view_of(body, pose, azimuth=0.0, elevation=0.0)) for pose in candidates]
-    if not flat:
-        return None
-    # Human3.6M's rest pose has both arms straight up in one line: left and right must be apart.
-    return next((pose for pose in flat if _apart(pose, body) > 0.03), flat[-1])
-
-
-def _apart(pose: Float[Array, "point 2"], body: Body) -> float:
-    """Least distance of left and right joints in use, against the body's height."""
-    used = [pair for pair in body.pairs if set(pair) <= set(body.nodes)]
-    height = float(pose[:, 1].max() - pose[:, 1].min()) or 1.0
-    return min((float(np.linalg.norm(pose[a] - pose[b])) / height for a, b in used), default=1.0)
+    return clearest_diagram(body, candidates)
 
 
 def _upright(data: ReportData) -> str:

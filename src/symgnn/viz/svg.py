@@ -6,10 +6,12 @@ from html import escape
 PALETTE = """
 :root { color-scheme: light dark;
   --paper: #ffffff; --card: #f6f7f9; --ink: #1b1f24; --soft: #5b6470; --line: #d5dae1;
-  --seen: #4a5563; --truth: #1769c2; --guess: #d9540b; --frozen: #8a94a1; --link: #7a3fc0; --good: #18794e; }
+  --seen: #4a5563; --truth: #1769c2; --guess: #d9540b; --frozen: #8a94a1; --link: #7a3fc0; --good: #18794e;
+  --gold: #8a6a00; --teal: #0b7f8c; --rose: #c2255c; }
 @media (prefers-color-scheme: dark) { :root {
   --paper: #14171b; --card: #1d2126; --ink: #e7eaee; --soft: #a3adb9; --line: #363d46;
-  --seen: #b4bfcc; --truth: #5cb0ff; --guess: #ff9a52; --frozen: #7d8793; --link: #c59bff; --good: #5fd39b; } }
+  --seen: #b4bfcc; --truth: #5cb0ff; --guess: #ff9a52; --frozen: #7d8793; --link: #c59bff; --good: #5fd39b;
+  --gold: #e0b93a; --teal: #4fc9d6; --rose: #ff7fa6; } }
 """
 """The colours of every picture and page. Blue and orange stay apart for colour-blind eyes."""
 
@@ -24,11 +26,15 @@ svg .seen { stroke: var(--seen); } svg .truth { stroke: var(--truth); } svg .gue
 svg .frozen { stroke: var(--frozen); }
 svg .guess.bones { stroke-dasharray: 5 4.2; }
 svg .frozen.bones { stroke-width: 1.6; opacity: .55; }
+svg .thin.bones { stroke-width: 1.7; stroke-dasharray: none; }
 svg .curve { stroke-width: 2.2; }
 svg .dashed { stroke-dasharray: 6 4; }
-svg .one { stroke: var(--guess); } svg .two { stroke: var(--truth); } svg .three { stroke: var(--good); }
-svg .four { stroke: var(--link); }
-svg circle.one, svg circle.two, svg circle.three, svg circle.four { fill: var(--paper); stroke-width: 2; }
+svg .one { color: var(--guess); } svg .two { color: var(--truth); } svg .three { color: var(--good); }
+svg .four { color: var(--link); } svg .five { color: var(--gold); } svg .six { color: var(--teal); }
+svg .seven { color: var(--rose); } svg .eight { color: var(--seen); }
+svg .curve, svg .value { stroke: currentColor; }
+svg circle.value { fill: var(--paper); stroke-width: 2; }
+svg .mark { fill: currentColor; fill-opacity: .8; stroke: var(--paper); stroke-width: .8; }
 svg .limb { stroke: var(--line); stroke-width: 7; }
 svg circle.joint { fill: var(--paper); stroke: var(--soft); stroke-width: 1.4; }
 svg .link { stroke: var(--link); }
