@@ -156,6 +156,11 @@ def test_strongest_links_of_each_action(store: Store, tmp_path: Path):
         pairs.append({(i, j) for _, i, j in every})
     assert drawing.numbers["shared"] == [[len(one & two) for two in pairs] for one in pairs]
     assert f"share {len(pairs[0] & pairs[1])} of their links" in drawing.html
+    weights = [link["weight"] for panel in drawing.numbers["panels"] for link in panel["links"]]
+    assert (
+        f"weigh {min(weights):.3f} to {max(weights):.3f}, where attention spread evenly over the joints would be 0.200"
+        in drawing.html
+    )
     check_self_contained(page("a", drawing.html))
     assert Page(drawing.html).texts["h3"] == names
     json.dumps(drawing.numbers)

@@ -180,13 +180,17 @@ def actional_links(
     shared = [[len(one & other) for other in sets] for one in sets]
     cards = "".join(f"<div><h3>{plain(name)}</h3>{picture.inline()}</div>" for name, picture in pictures.items())
     twins, others = shared[0][1], [links for row in shared[:2] for links in row[2:]]
-    words = f"The {count} strongest links of single windows. "
+    weights, even = [link["weight"] for panel in panels for link in panel["links"]], 1 / len(nodes)
+    words = (
+        f"The {count} strongest links of single windows: they weigh {min(weights):.3f} to {max(weights):.3f}, "
+        f"where attention spread evenly over the joints would be {even:.3f}. "
+    )
     if len(set(chosen[:2])) == 2:
         words += f"The two of {plain(actions[0])} share {twins} of their links"
         words += f"; with the other actions they share {sum(others) / len(others):.1f} on average. " if others else ". "
     words += "An arrow leads from the joint that is looked at to the joint that looks. The person faces us."
     html = f'<figure><div class="wide">{cards}</div><figcaption>{words}</figcaption></figure>'
-    return Drawing(html, pictures, {"panels": panels, "shared": shared})
+    return Drawing(html, pictures, {"panels": panels, "shared": shared, "even": even})
 
 
 # --- Fig. 12 ----------------------------------------------------------------------------------------------------------------
