@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from symgnn.models.baselines.csm import Csm
 from symgnn.models.baselines.dct_gcn import DctGcn
 from symgnn.models.baselines.network import Baseline
 from symgnn.models.baselines.res_sup import ResSup
@@ -9,7 +10,7 @@ from symgnn.models.baselines.running_average import RunningAverage
 from symgnn.models.baselines.simlpe import SiMLPe
 from symgnn.models.baselines.zero_velocity import ZeroVelocity
 
-NETWORKS: Mapping[str, type[Baseline]] = {"dct-gcn": DctGcn, "res-sup": ResSup, "simlpe": SiMLPe}
+NETWORKS: Mapping[str, type[Baseline]] = {"csm": Csm, "dct-gcn": DctGcn, "res-sup": ResSup, "simlpe": SiMLPe}
 """By the name in ``model.network``."""
 
-__all__ = ["NETWORKS", "Baseline", "DctGcn", "ResSup", "RunningAverage", "SiMLPe", "ZeroVelocity"]
+__all__ = ["NETWORKS", "Baseline", "Csm", "DctGcn", "ResSup", "RunningAverage", "SiMLPe", "ZeroVelocity"]
