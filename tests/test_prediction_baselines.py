@@ -330,7 +330,7 @@ def test_res_sup_is_the_papers_network():
 
 
 def test_res_sup_has_the_published_number_of_parameters():
-    """3.44 M in the tables of later papers; the authors feed 54 coordinates and 15 one-hot labels, as many as 23 joints have."""
+    """3.44 M in the tables of later papers; the authors feed 54 coordinates and 15 one-hot labels, as many as 23 joints."""
     assert parameters("res-sup", 23, 50, 25) == pytest.approx(3.44e6, rel=0.005)
     assert parameters("res-sup", 22, 50, 25) == pytest.approx(3.44e6, rel=0.01)
 
