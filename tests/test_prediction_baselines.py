@@ -1,6 +1,8 @@
 """Published networks of prediction against oracles written apart from them, in float64."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,9 @@ from torch import Tensor
 
 import tiny
 from fitting import array, noise, randomise
+from symgnn.cli import main
 from symgnn.config import ModelConfig, TrainingConfig, load_preset
+from symgnn.data import Store
 from symgnn.errors import InputError
 from symgnn.models.baselines import NETWORKS, Baseline
 from symgnn.models.baselines.cosines import cosines
@@ -164,6 +168,36 @@ def test_dropout_is_the_presets(name: str):
         one, other = (network.ahead(network.filled(batch.observed), FUTURE) for _ in range(2))
         assert one is not None and other is not None
         assert torch.equal(one, other) == same
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_mixed_precision_rounds_displacements_and_not_poses(name: str):
+    network, far = small(name).float(), windows().float() + 1000
+    network.mean += 1000
+    motion = network.filled(far) + 100  # where 16 bits are half a unit apart
+    with torch.no_grad():
+        exact = network.ahead(motion, FUTURE)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            mixed = network.ahead(motion, FUTURE)
+    assert exact is not None and mixed is not None and mixed.dtype == torch.float32
+    moved = (exact - motion[:, -1:]).abs().max()
+    assert (mixed - exact).abs().max() < 0.1 * moved + 1e-5
+
+
+def test_the_commands(motion: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    run, data = tmp_path / "run", str(motion.path)
+    words = ["--training.steps", "2", "--training.batch", "4", "--training.validate-every", "2"]
+    assert main(["train", "demo", "--model", "simlpe", "--data", data, "--out", str(run), *words]) == 0
+    assert "demo-simlpe" in capsys.readouterr().err
+    assert main(["evaluate", str(run), "--data", data, "--json", str(tmp_path / "result.json")]) == 0
+    found = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
+    assert found["top1"] is None and found["average"]["mpjpe"]["80"] > 0
+    assert main(["predict", str(run), f"{data}:0", "--out", str(tmp_path / "answer.json"), "--horizon", "60"]) == 0
+    (answer,) = json.loads((tmp_path / "answer.json").read_text(encoding="utf-8"))["clips"]
+    assert np.array(answer["future"]).shape[0] == 60
+    capsys.readouterr()
+    assert main(["export", str(run), "--to", str(tmp_path / "model.onnx")]) == 2
+    assert "a model of network simlpe, expected sym-gnn" in capsys.readouterr().err
 
 
 # --- dct-gcn ----------------------------------------------------------------------------------------------------------------
