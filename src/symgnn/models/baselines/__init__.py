@@ -8,9 +8,26 @@ from symgnn.models.baselines.network import Baseline
 from symgnn.models.baselines.res_sup import ResSup
 from symgnn.models.baselines.running_average import RunningAverage
 from symgnn.models.baselines.simlpe import SiMLPe
+from symgnn.models.baselines.st_gcn import StGcn
 from symgnn.models.baselines.zero_velocity import ZeroVelocity
 
-NETWORKS: Mapping[str, type[Baseline]] = {"csm": Csm, "dct-gcn": DctGcn, "res-sup": ResSup, "simlpe": SiMLPe}
+NETWORKS: Mapping[str, type[Baseline]] = {
+    "csm": Csm,
+    "dct-gcn": DctGcn,
+    "res-sup": ResSup,
+    "simlpe": SiMLPe,
+    "st-gcn": StGcn,
+}
 """By the name in ``model.network``."""
 
-__all__ = ["NETWORKS", "Baseline", "Csm", "DctGcn", "ResSup", "RunningAverage", "SiMLPe", "ZeroVelocity"]
+__all__ = [
+    "NETWORKS",
+    "Baseline",
+    "Csm",
+    "DctGcn",
+    "ResSup",
+    "RunningAverage",
+    "SiMLPe",
+    "StGcn",
+    "ZeroVelocity",
+]
