@@ -9,6 +9,7 @@ from symgnn.models.baselines.res_sup import ResSup
 from symgnn.models.baselines.running_average import RunningAverage
 from symgnn.models.baselines.simlpe import SiMLPe
 from symgnn.models.baselines.st_gcn import StGcn
+from symgnn.models.baselines.two_stream_agcn import TwoStreamAgcn
 from symgnn.models.baselines.zero_velocity import ZeroVelocity
 
 NETWORKS: Mapping[str, type[Baseline]] = {
@@ -17,6 +18,7 @@ NETWORKS: Mapping[str, type[Baseline]] = {
     "res-sup": ResSup,
     "simlpe": SiMLPe,
     "st-gcn": StGcn,
+    "2s-agcn": TwoStreamAgcn,
 }
 """By the name in ``model.network``."""
 
@@ -29,5 +31,6 @@ __all__ = [
     "RunningAverage",
     "SiMLPe",
     "StGcn",
+    "TwoStreamAgcn",
     "ZeroVelocity",
 ]
