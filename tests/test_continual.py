@@ -47,10 +47,14 @@ def same(one: Tensor | None, other: Tensor | None) -> None:
         replace(LIVE, graphs="structural", actional_in="everywhere"),
         replace(LIVE, difference_orders=(0, 2)),
         replace(LIVE, recognition=False),
+        replace(LIVE, look_back=20, bone=True),
         replace(LIVE, prediction=False, bone=True),
         replace(LIVE, strides=(2, 1, 2, 1), kernels=(3, 3, 3, 3), fuse_after=(3,)),
     ],
-    ids=["joints", "dual", "full width", "only J", "only P", "only J-S", "two orders", "no recg", "no pred", "other strides"],
+    ids=[
+        *("joints", "dual", "full width", "only J", "only P", "only J-S", "two orders", "no recg", "look back", "no pred"),
+        "other strides",
+    ],
 )
 @torch.inference_mode()
 def test_every_phase_agrees_with_the_window(config: ModelConfig) -> None:

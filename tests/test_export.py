@@ -119,6 +119,8 @@ VARIANTS: dict[str, tuple[ModelConfig, DataConfig, symgnn.skeleton.Layout]] = {
     ),
     "unpadded": (replace(MODEL, padding="none"), replace(XYZ, observed=24), TINY),
     "actional graph in the decoder": (replace(MODEL, padding="none", actional_in="decoder"), replace(XYZ, observed=25), TINY),
+    "look back": (replace(MODEL, look_back=2), XYZ, TINY),
+    "look back on all": (replace(MODEL, look_back=8), replace(XYZ, observed=8), TINY),
     "expmap": (MODEL, EXPMAP, TINY),
     "image": (replace(MODEL, placement="centre"), replace(XYZ, space="xyc"), TINY),
     "centre": (replace(MODEL, placement="centre", recognition=False), XYZ, TINY),

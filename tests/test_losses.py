@@ -31,6 +31,39 @@ def with_gaps(motion: torch.Tensor, fraction: float = 0.3) -> torch.Tensor:
     return motion.masked_fill(gaps, math.nan)
 
 
+def naive_frames(predicted: torch.Tensor, true: torch.Tensor) -> float:
+    """Mean over the frames that show anything of the root of the mean square over the coordinates that are there."""
+    found = []
+    for one, other in zip(predicted.flatten(0, 1), true.flatten(0, 1), strict=True):
+        squares = [(a - b) ** 2 for a, b in zip(one.flatten().tolist(), other.flatten().tolist(), strict=True) if b == b]
+        if squares:
+            found.append(math.sqrt(math.fsum(squares) / len(squares)))
+    return math.fsum(found) / len(found)
+
+
+def test_frame_distance():
+    predicted, true = noise(3, 4, 5, 3), with_gaps(noise(3, 4, 5, 3, seed=8), 0.5)
+    true[1, 2] = math.nan  # a frame that shows nothing
+    assert prediction_loss(predicted, true, "frame").item() == pytest.approx(naive_frames(predicted, true), abs=1e-12)
+    last = noise(3, 5, 3, seed=9)
+    steps, true_steps = (torch.cat((last[:, None], motion), dim=1).diff(dim=1) for motion in (predicted, true))
+    loss = velocity_loss(predicted, true, last, "frame")
+    assert loss.item() == pytest.approx(naive_frames(steps, true_steps), abs=1e-12)
+
+
+def test_a_frame_that_is_right_has_a_gradient_of_zero():
+    """The norm has a corner there; and a frame of which nothing is known pulls nowhere."""
+    true = noise(2, 3, 4, 3)
+    predicted = true.clone()
+    predicted[0, 0] += 1.0
+    true[1, 1] = math.nan
+    predicted.requires_grad_()
+    loss = prediction_loss(predicted, true, "frame")
+    loss.backward()
+    assert loss.item() == pytest.approx(1 / 5, abs=1e-12) and predicted.grad is not None
+    assert predicted.grad[0, 0].gt(0).all() and predicted.grad[0, 1:].eq(0).all() and predicted.grad[1].eq(0).all()
+
+
 @pytest.mark.parametrize("labels", [[0, 2, 1, 1], [0, -1, 3, -1], [-1, -1, -1, 2]])
 def test_recognition_loss(labels):
     logits = noise(4, 5) * 3

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.fft import dct
 from torch import Tensor
 
 import oracles
@@ -87,6 +88,34 @@ def test_agrees_with_the_oracle(hop, actional_weight, classes, horizon):
         output=(first, last),
     )
     close(head(hidden, actional, recent, labels, horizon), expected)
+
+
+@pytest.mark.parametrize("look_back", [2, 6])
+def test_the_path_to_the_current_pose_is_read_as_cosine_coefficients(look_back: int):
+    """H0's MLP gets, after the features, scipy's orthonormal DCT of each coordinate's last frames less the current one."""
+    convolution = JointGraphConvolution(HIDDEN, HIDDEN, make_powers(NODES, 2), 0.5)
+    torch.set_default_dtype(torch.float64)  # the transform's numbers are exact from the start
+    try:
+        head = randomise(PredictionHead(INPUTS, HIDDEN, CHANNELS, CLASSES, convolution, 0.1, look_back))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    hidden, recent, actional = noise(2, NODES, INPUTS), noise(2, 6, NODES, CHANNELS, seed=9), directed_graphs(2, NODES)
+    labels = labels_for(2)
+    beside = np.zeros((2, NODES, look_back * CHANNELS))
+    for clip, node, channel in np.ndindex(2, NODES, CHANNELS):
+        path = array(recent)[clip, 6 - look_back :, node, channel] - array(recent)[clip, -1, node, channel]
+        beside[clip, node, channel::CHANNELS] = dct(path, norm="ortho")
+    expected = oracles.prediction(
+        np.concatenate((array(hidden), beside), axis=-1),
+        array(recent)[:, -3:],
+        array(labels),
+        3,
+        fuse=mlp(head.fuse),
+        graph=joint_convolution(head.convolution, actional),
+        gru=gru(head),
+        output=linears(head.displace),
+    )
+    close(head(hidden, actional, recent, labels, 3), expected)
 
 
 def test_rates_are_a_change_of_variables():

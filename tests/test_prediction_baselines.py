@@ -18,10 +18,10 @@ from symgnn.config import ModelConfig, TrainingConfig, load_preset
 from symgnn.data import Store
 from symgnn.errors import InputError
 from symgnn.models.baselines import NETWORKS, Baseline
-from symgnn.models.baselines.cosines import cosines
 from symgnn.models.baselines.csm import Csm
 from symgnn.models.baselines.dct_gcn import GraphConvolution
 from symgnn.models.checkpoint import build
+from symgnn.nn.cosines import cosines
 from symgnn.skeleton import Layout, layout_from_dict
 from symgnn.training.step import training_step
 from tiny import FUTURE, OBSERVED

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from symgnn.config import ModelConfig
 from symgnn.errors import InputError
 from symgnn.models.backbone import Branch, frames_left, infers_actional, temporal_plan
-from symgnn.models.network import Features, Network
+from symgnn.models.network import RECENT, Features, Network
 from symgnn.models.symgnn import SymGNN
 from symgnn.nn import ContinualBlock, FoldedBlock, Recent
 from symgnn.types import Output
@@ -47,8 +47,8 @@ class State:
     """The last one, in the units of the data; a joint that is missing keeps its last value."""
     window: Float[Tensor, "observed joint channel"]
     """A ring of the observed frames of the joints in normalised units, for AGIM."""
-    recent: list[Float[Tensor, "3 _ channel"]]
-    """The last three frames of each network, in normalised units."""
+    recent: list[Float[Tensor, "recent _ channel"]]
+    """The last frames of each network, in normalised units: three, or as many as its prediction head looks back."""
     blocks: list[dict[str, list[Tensor]]]
     """Of each network's blocks, what they remember."""
 
@@ -72,6 +72,7 @@ class ContinualSymGNN(nn.Module):
         if reason := why_not_continual(network.config, network.observed):
             raise InputError(f"this network starts anew with every frame: {reason} (train the preset cmu-live, or one like it)")
         self.network = network
+        self.recent = max(RECENT, network.config.look_back)
         self.trunks = nn.ModuleList(
             _Trunk(part, network.config, network.observed) for part in network.networks if isinstance(part, Network)
         )
@@ -85,7 +86,7 @@ class ContinualSymGNN(nn.Module):
             ticks=0,
             pose=like.clone(),
             window=like.new_zeros(observed, *like.shape),
-            recent=[like.new_zeros(3, count, like.shape[1]) for count in counts],
+            recent=[like.new_zeros(self.recent, count, like.shape[1]) for count in counts],
             blocks=[trunk.start() for trunk in self._trunks()],
         )
 
@@ -103,9 +104,9 @@ class ContinualSymGNN(nn.Module):
         state.window[state.ticks % len(state.window)] = views[0][0, 0]
         for index, trunk in enumerate(self._trunks()):
             view = views[index][0]
-            before = view.expand(2, -1, -1) if not state.ticks else state.recent[index][1:]
+            before = view.expand(self.recent - 1, -1, -1) if not state.ticks else state.recent[index][1:]
             state.recent[index] = torch.cat((before, view))
-            trunk(_differences(state.recent[index], trunk.orders), state.blocks[index], state.ticks)
+            trunk(_differences(state.recent[index][-RECENT:], trunk.orders), state.blocks[index], state.ticks)
         state.ticks += 1
 
     @torch.inference_mode()

@@ -11,6 +11,9 @@ from symgnn.models.prediction import PredictionHead
 from symgnn.models.recognition import RecognitionHead
 from symgnn.skeleton import Graph
 
+RECENT = 3
+"""Frames from which the decoder's differences continue (reading 14)."""
+
 
 @dataclass(frozen=True)
 class Features:
@@ -21,7 +24,7 @@ class Features:
     actional: Float[Tensor, "batch joint joint"] | None
     """A_act of eq. (2)."""
     recent: Float[Tensor, "batch recent joint channel"]
-    """Last three observed frames in normalised units; not trained through."""
+    """Last observed frames in normalised units, three or as many as the prediction head looks back; not trained through."""
 
 
 class Network(nn.Module):
@@ -38,6 +41,7 @@ class Network(nn.Module):
     def __init__(self, config: ModelConfig, graph: Graph, observed: int, channels: int, classes: int):
         super().__init__()
         hidden = scaled(config.hidden, config)
+        self.look_back = config.look_back
         self.backbone = Backbone(config, graph, observed, channels)
         features = self.backbone.outputs
         self.recognition = RecognitionHead(features, hidden, classes, config.dropout) if config.recognition else None
@@ -49,6 +53,7 @@ class Network(nn.Module):
                 classes if config.recognition else 0,
                 joint_convolution(hidden, hidden, config, graph, decoder=True),
                 config.dropout,
+                config.look_back,
             )
             if config.prediction
             else None
@@ -57,4 +62,4 @@ class Network(nn.Module):
     def encode(self, motion: Float[Tensor, "batch time joint channel"]) -> Features:
         """Run the backbone on a window in normalised units, without gaps."""
         hidden, actional = self.backbone(motion)
-        return Features(hidden, actional, motion[:, -3:])
+        return Features(hidden, actional, motion[:, -max(RECENT, self.look_back) :])

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from symgnn.nn import Dropout, JointGraphConvolution
+from symgnn.nn import Dropout, JointGraphConvolution, cosines
 from symgnn.nn.precision import as_products_take
 
 
@@ -22,8 +22,9 @@ class PredictionHead(nn.Module):
     of Δ¹ (``rates``): a change of variables of the first and last weights, the functions are the same (reading 24).
 
     The gates' order and the use of two biases are those of ``torch.nn.GRUCell``. The last layer of f_pred starts at zero: an
-    untrained head predicts that the body stands still. Work that does not change from frame to frame is done once: the rows of
-    the graphs and the class labels' share of the gates.
+    untrained head predicts that the body stands still. With ``look_back`` the MLP that gives H⁽⁰⁾ also reads the last frames,
+    less the current one, as coefficients of the orthonormal cosine transform over time (reading 45). Work that does not change
+    from frame to frame is done once: the rows of the graphs and the class labels' share of the gates.
 
     Args:
         inputs: features of [H0, H1, H2].
@@ -31,14 +32,27 @@ class PredictionHead(nn.Module):
         channels: coordinates a node.
         classes: length of ŷ; 0 for a network without recognition.
         convolution: the JGC of (10a), ``hidden`` to ``hidden``.
+        dropout: rate.
+        look_back: last observed frames that H⁽⁰⁾ is made from besides the features; 0 for none, as in the paper.
     """
 
     rates: Tensor
+    cosines: Tensor
 
     def __init__(
-        self, inputs: int, hidden: int, channels: int, classes: int, convolution: JointGraphConvolution, dropout: float
+        self,
+        inputs: int,
+        hidden: int,
+        channels: int,
+        classes: int,
+        convolution: JointGraphConvolution,
+        dropout: float,
+        look_back: int = 0,
     ):
         super().__init__()
+        self.look_back = look_back
+        self.register_buffer("cosines", cosines(look_back) if look_back else None, persistent=False)
+        inputs += look_back * channels
         self.fuse = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), Dropout(dropout), nn.Linear(hidden, hidden), nn.ReLU())
         self.convolution = convolution
         self.register_buffer("rates", torch.ones(2))
@@ -62,7 +76,8 @@ class PredictionHead(nn.Module):
         Args:
             hidden: [H0, H1, H2] of the backbone.
             actional: the clip's actional graph, for (10a).
-            recent: the last three observed frames in normalised units, the current one last (reading 14).
+            recent: the last observed frames in normalised units, three or as many as ``look_back``, the current one last
+                (reading 14).
             soft_labels: ŷ, probabilities; None for a network without recognition.
         """
         channels = recent.shape[-1]
@@ -78,7 +93,7 @@ class PredictionHead(nn.Module):
         step, drift = last.weight * self.rates[0], last.bias * self.rates[0]
         of_motion, step, drift = as_products_take(of_motion, step, drift)  # once for all frames
 
-        state = self.fuse(hidden)
+        state = self.fuse(self.with_path(hidden, recent))
         before, pose = recent[:, -2], recent[:, -1]
         velocity, last_velocity = pose - before, before - recent[:, -3]
         frames = []
@@ -92,6 +107,18 @@ class PredictionHead(nn.Module):
             pose = pose + velocity
             frames.append(pose)
         return torch.stack(frames, dim=1)
+
+    def with_path(
+        self,
+        hidden: Float[Tensor, "batch joint feature"],
+        recent: Float[Tensor, "batch recent joint channel"],
+    ) -> Float[Tensor, "batch joint input"]:
+        """The features beside each node's path to the current pose, as cosine coefficients; as they are without look_back."""
+        if not self.look_back:
+            return hidden
+        path = recent[:, -self.look_back :] - recent[:, -1:]
+        coefficients = torch.einsum("kt,btjc->bjkc", self.cosines, path)
+        return torch.cat((hidden, coefficients.flatten(2).to(hidden.dtype)), dim=-1)
 
     @staticmethod
     def _gru(

@@ -52,6 +52,8 @@ class SymGNN(Standardised):
                 f"model.padding: found none with kernels {config.kernels} and strides {config.strides}, which need more than "
                 f"the {observed} observed frames of the window: expected smaller kernels, or padding same"
             )
+        if config.look_back > observed:
+            raise InputError(f"model.look_back: found {config.look_back}, but the window has {observed} observed frames")
         bones = layout.num_nodes - 1
         self.register_buffer("bone_mean", torch.zeros(bones, channels))
         self.register_buffer("bone_scale", torch.ones(bones, channels))

@@ -3,6 +3,7 @@
 from symgnn.nn.actional import ActionalGraphConvolution, ActionalGraphInference
 from symgnn.nn.blocks import GraphTemporalBlock
 from symgnn.nn.continual import ContinualBlock, Recent
+from symgnn.nn.cosines import cosines
 from symgnn.nn.difference import difference
 from symgnn.nn.dropout import Dropout
 from symgnn.nn.folded import FoldedBlock, FoldedGraphConvolution
@@ -29,6 +30,7 @@ __all__ = [
     "Scales",
     "StructuralGraphConvolution",
     "TemporalConvolution",
+    "cosines",
     "difference",
     "fill_missing",
     "mean_of_persons",

@@ -440,6 +440,11 @@ def _predict(
     own_bias = torch.cat((cell.bias_hh[: 2 * size], torch.zeros(size)))
     new_bias = cell.bias_hh[2 * size :]
 
+    if head.look_back:
+        # (batch, time, joint, channel) -> (batch, joint, channel, time), a product over time, and to the layer's order.
+        frames = view.cut(1, -head.look_back, None) - view.take(np.array([-1]), 1)
+        coefficients = (frames.transpose(0, 2, 3, 1) @ graph.constant(head.cosines.T.contiguous())).transpose(0, 1, 3, 2)
+        hidden = graph.concat(hidden, coefficients.reshape(-1, nodes, head.look_back * channels), axis=2)
     state = _mlp(head.fuse, hidden)
     constant = graph.constant(cell.bias_ih + own_bias)
     if labels is not None:

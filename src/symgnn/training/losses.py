@@ -1,5 +1,7 @@
 """The two losses, eqs. (11) and (12), as means (reading 17)."""
 
+from typing import Literal
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, distributed
@@ -18,31 +20,48 @@ def recognition_loss(
     return _mean(total, label >= 0)
 
 
+Distance = Literal["l1", "frame"]
+
+
 def prediction_loss(
-    predicted: Float[Tensor, "batch time joint channel"], true: Float[Tensor, "batch time joint channel"]
+    predicted: Float[Tensor, "batch time joint channel"],
+    true: Float[Tensor, "batch time joint channel"],
+    distance: Distance = "l1",
 ) -> Float[Tensor, ""]:
-    """L1 distance, eq. (12): the mean over batch, frames, joints and coordinates that are present (NaN in ``true`` is not).
+    """Distance of two futures over what is present (NaN in ``true`` is not).
+
+    - "l1", eq. (12): the mean of |x̂ - x| over batch, frames, joints and coordinates.
+    - "frame" (reading 46): the mean over batch and frames of ‖x̂ - x‖₂ / √n, n the coordinates present in the frame. It is of
+      the size of an L1 distance, and never smaller.
 
     Args:
         predicted, true: poses in normalised units.
+        distance: which.
     """
     present = ~true.isnan()
-    distance = torch.where(present, predicted - true.nan_to_num(0.0), 0.0).abs().sum()
-    return _mean(distance, present)
+    difference = torch.where(present, predicted - true.nan_to_num(0.0), 0.0)
+    if distance == "l1":
+        return _mean(difference.abs().sum(), present)
+    exact = difference.to(torch.promote_types(difference.dtype, torch.float32))
+    count = present.sum(dim=(2, 3)).to(exact.dtype)
+    return _mean((torch.linalg.vector_norm(exact, dim=(2, 3)) / count.clamp(min=1).sqrt()).sum(), count > 0)
 
 
 def velocity_loss(
     predicted: Float[Tensor, "batch time joint channel"],
     true: Float[Tensor, "batch time joint channel"],
     last: Float[Tensor, "batch joint channel"],
+    distance: Distance = "l1",
 ) -> Float[Tensor, ""]:
-    """L1 distance of the frame-to-frame differences, the first one from the last observed frame (not in the paper).
+    """Distance of the frame-to-frame differences, the first one from the last observed frame (not in the paper).
 
     Args:
         predicted, true: poses in normalised units, NaN in ``true`` where missing.
         last: the last observed pose, as the model was fed.
+        distance: as for ``prediction_loss``.
     """
-    return prediction_loss(torch.diff(predicted, dim=1, prepend=last[:, None]), torch.diff(true, dim=1, prepend=last[:, None]))
+    steps, true_steps = (torch.diff(motion, dim=1, prepend=last[:, None]) for motion in (predicted, true))
+    return prediction_loss(steps, true_steps, distance)
 
 
 def number_present(present: Bool[Tensor, "..."]) -> Float[Tensor, ""]:

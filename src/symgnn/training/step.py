@@ -26,7 +26,7 @@ class Step:
     recognition: Float[Tensor, ""] | None
     """Cross entropy, eq. (11), summed over the networks."""
     prediction: Float[Tensor, ""] | None
-    """L1, eq. (12), summed over the networks."""
+    """Eq. (12), or the distance the preset names, summed over the networks."""
     weight: Float[Tensor, ""]
     """λ."""
     accuracy: Float[Tensor, ""] | None
@@ -75,10 +75,12 @@ def symbiotic_step(model: SymGNN, batch: Batch, config: TrainingConfig) -> Step:
             ).sum()
         if futures:
             targets = model.normalise(placed.apply(batch.future))
-            prediction = torch.stack(list(map(prediction_loss, futures, targets))).sum()
+            pairs = list(zip(futures, targets, strict=True))
+            prediction = torch.stack([prediction_loss(*pair, config.distance) for pair in pairs]).sum()
             losses["prediction"] = prediction
             if config.velocity_weight:
-                extra = list(map(velocity_loss, futures, targets, [leaf.recent[:, -1] for leaf in leaves]))
+                lasts = [leaf.recent[:, -1] for leaf in leaves]
+                extra = [velocity_loss(*pair, last, config.distance) for pair, last in zip(pairs, lasts, strict=True)]
                 losses["prediction"] = prediction + config.velocity_weight * torch.stack(extra).sum()
 
     shared = [tensor for leaf in leaves for tensor in _shared(leaf)]
@@ -137,10 +139,10 @@ def baseline_step(model: Baseline, batch: Batch, config: TrainingConfig) -> Step
         logits = torch.stack(scores).sum(dim=0)
     if future is not None:
         target = model.normalise(placed.apply(batch.future))[0]
-        prediction = prediction_loss(future, target)
+        prediction = prediction_loss(future, target, config.distance)
         losses.append(prediction)
         if config.velocity_weight:
-            losses.append(config.velocity_weight * velocity_loss(future, target, motion[:, -1]))
+            losses.append(config.velocity_weight * velocity_loss(future, target, motion[:, -1], config.distance))
     return Step(
         surrogate=torch.stack(losses).sum(),
         recognition=None if recognition is None else recognition.detach(),

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from symgnn.config import ModelConfig
 from symgnn.models.backbone import scaled
-from symgnn.models.baselines.cosines import cosines
 from symgnn.models.baselines.network import Baseline
+from symgnn.nn.cosines import cosines
 from symgnn.skeleton import Layout, Space
 
 BLOCKS = 48
