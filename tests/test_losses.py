@@ -145,3 +145,16 @@ def test_losses_keep_their_precision():
     for dtype in (torch.float32, torch.float64):
         assert recognition_loss(noise(2, 3).to(dtype), label).dtype == dtype
         assert prediction_loss(noise(2, 3, 4, 3).to(dtype), noise(2, 3, 4, 3).to(dtype)).dtype == dtype
+
+
+@pytest.mark.parametrize("distance", ["l1", "frame"])
+def test_nearness_by_hand(distance):
+    """Of two frames the second counts (1/2)ᵖ as much, and both weights are 1 in the mean (reading 47)."""
+    true = torch.zeros(1, 2, 1, 2, dtype=torch.float64)
+    predicted = torch.tensor([[[[3.0, 3.0]], [[5.0, 5.0]]]], dtype=torch.float64)
+    for power in (0.5, 1.0):
+        later = 0.5**power
+        mean = (1 + later) / 2
+        expected = (3.0 * 1 / mean + 5.0 * later / mean) / 2
+        assert float(prediction_loss(predicted, true, distance, power)) == pytest.approx(expected, rel=1e-12)
+    assert float(prediction_loss(predicted, true, distance)) == pytest.approx(4.0)

@@ -223,6 +223,9 @@ class TrainingConfig:
     it; what is held out is always judged by L1."""
     velocity_weight: Amount = 0.0
     """Weight of the distance between predicted and true frame-to-frame differences, added to eq. (12) (not in the paper)."""
+    nearness: Amount = 0.0
+    """Frame t of the future counts in proportion to t to the power of -nearness, the mean weight being one: errors grow with t,
+    so that the last frames would have most of the loss (not in the paper; reading 47). What is held out is judged without."""
     time_reversal: Fraction = 0.0
     """Probability that a training window is played backwards (not in the paper)."""
     mirror: Fraction = 0.0
@@ -251,6 +254,9 @@ class TrainingConfig:
     """Largest gradient norm (0: no clipping)."""
     precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"
     """Arithmetic of the training step."""
+    recorded: bool = False
+    """Record a step as a CUDA graph and replay it: on one GPU, where a step of a small network is some thousand kernels that
+    take less time than their launch. Not tried over a whole training yet."""
     validation: Fraction = 0.1
     """Fraction of the training recordings held out, whole, for the ``validation`` checkpoint."""
     validate_every: Count = 1_000

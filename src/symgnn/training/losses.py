@@ -27,6 +27,7 @@ def prediction_loss(
     predicted: Float[Tensor, "batch time joint channel"],
     true: Float[Tensor, "batch time joint channel"],
     distance: Distance = "l1",
+    nearness: float = 0.0,
 ) -> Float[Tensor, ""]:
     """Distance of two futures over what is present (NaN in ``true`` is not).
 
@@ -37,14 +38,16 @@ def prediction_loss(
     Args:
         predicted, true: poses in normalised units.
         distance: which.
+        nearness: p of the weight t⁻ᵖ of frame t, divided by the weights' mean (reading 47).
     """
     present = ~true.isnan()
     difference = torch.where(present, predicted - true.nan_to_num(0.0), 0.0)
     if distance == "l1":
-        return _mean(difference.abs().sum(), present)
+        return _mean(_weighted(difference.abs().sum(dim=(2, 3)), nearness), present)
     exact = difference.to(torch.promote_types(difference.dtype, torch.float32))
     count = present.sum(dim=(2, 3)).to(exact.dtype)
-    return _mean((torch.linalg.vector_norm(exact, dim=(2, 3)) / count.clamp(min=1).sqrt()).sum(), count > 0)
+    each = torch.linalg.vector_norm(exact, dim=(2, 3)) / count.clamp(min=1).sqrt()
+    return _mean(_weighted(each, nearness), count > 0)
 
 
 def velocity_loss(
@@ -52,16 +55,17 @@ def velocity_loss(
     true: Float[Tensor, "batch time joint channel"],
     last: Float[Tensor, "batch joint channel"],
     distance: Distance = "l1",
+    nearness: float = 0.0,
 ) -> Float[Tensor, ""]:
     """Distance of the frame-to-frame differences, the first one from the last observed frame (not in the paper).
 
     Args:
         predicted, true: poses in normalised units, NaN in ``true`` where missing.
         last: the last observed pose, as the model was fed.
-        distance: as for ``prediction_loss``.
+        distance, nearness: as for ``prediction_loss``.
     """
     steps, true_steps = (torch.diff(motion, dim=1, prepend=last[:, None]) for motion in (predicted, true))
-    return prediction_loss(steps, true_steps, distance)
+    return prediction_loss(steps, true_steps, distance, nearness)
 
 
 def number_present(present: Bool[Tensor, "..."]) -> Float[Tensor, ""]:
@@ -75,6 +79,14 @@ def number_present(present: Bool[Tensor, "..."]) -> Float[Tensor, ""]:
         distributed.all_reduce(count)
         count = count / distributed.get_world_size()
     return count
+
+
+def _weighted(each: Float[Tensor, "batch time"], nearness: float) -> Float[Tensor, ""]:
+    """Σ over batch and frames, frame t times t⁻ᵖ over the mean of these weights."""
+    if not nearness:
+        return each.sum()
+    weight = torch.arange(1, each.shape[1] + 1, device=each.device, dtype=each.dtype) ** -nearness
+    return (each * (weight / weight.mean())).sum()
 
 
 def _mean(total: Tensor, present: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from symgnn.models import Standardised
 from symgnn.models.checkpoint import Card, build, write_checkpoint
 from symgnn.training.losses import prediction_loss, recognition_loss
 from symgnn.training.noise import exchanged_futures, shuffled_labels
+from symgnn.training.recorded import RecordedStep, recordable
 from symgnn.training.reuse import Reused
 from symgnn.training.step import Step, accuracy, training_step
 from symgnn.types import Batch
@@ -236,6 +237,7 @@ class TrainingModule(lightning.LightningModule):
         """Lowest validation figure so far."""
         self._unread: list[tuple[Tensor, Tensor]] = []
         """Figures and clips of the steps since the last look at them."""
+        self._recorded: RecordedStep | None = None
 
     @property
     def reported(self) -> Standardised:
@@ -244,6 +246,7 @@ class TrainingModule(lightning.LightningModule):
 
     def on_train_start(self) -> None:
         self._weights = list(self.model.parameters())
+        self._recorded = None
 
     def on_train_epoch_start(self) -> None:
         # Dropout of this interval; ranks differ.
@@ -255,11 +258,13 @@ class TrainingModule(lightning.LightningModule):
         training = self.preset.training
         optimizer, schedule = self.optimizers(), self.lr_schedulers()
         assert not isinstance(optimizer, list) and isinstance(schedule, LambdaLR)
-        step = training_step(self.model, batch, training)
-        optimizer.zero_grad()
-        self.manual_backward(step.surrogate)
-        if training.clip_norm:
-            torch.nn.utils.clip_grad_norm_(self._weights, training.clip_norm)
+        if training.recorded and _world() == 1 and recordable(batch):
+            if self._recorded is None:
+                self._recorded = RecordedStep(self._gradients, self._weights)
+            step = self._recorded(batch)
+        else:
+            optimizer.zero_grad()
+            step = self._gradients(batch)
         optimizer.step()
         schedule.step()
         if self.average is not None:
@@ -267,6 +272,14 @@ class TrainingModule(lightning.LightningModule):
         self._unread.append((_figures(step), batch.clip))
         if self.global_step % LOG_EVERY == 0 or self.global_step % _interval(training) == 0:
             self._read()
+
+    def _gradients(self, batch: Batch) -> Step:
+        """Losses of a batch, its gradients left on the weights."""
+        step = training_step(self.model, batch, self.preset.training)
+        self.manual_backward(step.surrogate)
+        if self.preset.training.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self._weights, self.preset.training.clip_norm)
+        return step
 
     def _read(self) -> None:
         """Log the mean of the last steps' figures, and stop where one is not finite; before any checkpoint holds the damage.

@@ -11,7 +11,7 @@ from torch import Tensor, distributed
 from symgnn.config import TrainingConfig
 from symgnn.models import Features, SymGNN
 from symgnn.models.baselines import Baseline
-from symgnn.training.losses import number_present, prediction_loss, recognition_loss, velocity_loss
+from symgnn.training.losses import Distance, number_present, prediction_loss, recognition_loss, velocity_loss
 from symgnn.training.mgda import inner_products, minimum_norm_weight
 from symgnn.types import Batch
 
@@ -76,11 +76,12 @@ def symbiotic_step(model: SymGNN, batch: Batch, config: TrainingConfig) -> Step:
         if futures:
             targets = model.normalise(placed.apply(batch.future))
             pairs = list(zip(futures, targets, strict=True))
-            prediction = torch.stack([prediction_loss(*pair, config.distance) for pair in pairs]).sum()
+            how: tuple[Distance, float] = (config.distance, config.nearness)
+            prediction = torch.stack([prediction_loss(*pair, *how) for pair in pairs]).sum()
             losses["prediction"] = prediction
             if config.velocity_weight:
                 lasts = [leaf.recent[:, -1] for leaf in leaves]
-                extra = [velocity_loss(*pair, last, config.distance) for pair, last in zip(pairs, lasts, strict=True)]
+                extra = [velocity_loss(*pair, last, *how) for pair, last in zip(pairs, lasts, strict=True)]
                 losses["prediction"] = prediction + config.velocity_weight * torch.stack(extra).sum()
 
     shared = [tensor for leaf in leaves for tensor in _shared(leaf)]
@@ -139,10 +140,12 @@ def baseline_step(model: Baseline, batch: Batch, config: TrainingConfig) -> Step
         logits = torch.stack(scores).sum(dim=0)
     if future is not None:
         target = model.normalise(placed.apply(batch.future))[0]
-        prediction = prediction_loss(future, target, config.distance)
+        prediction = prediction_loss(future, target, config.distance, config.nearness)
         losses.append(prediction)
         if config.velocity_weight:
-            losses.append(config.velocity_weight * velocity_loss(future, target, motion[:, -1], config.distance))
+            losses.append(
+                config.velocity_weight * velocity_loss(future, target, motion[:, -1], config.distance, config.nearness)
+            )
     return Step(
         surrogate=torch.stack(losses).sum(),
         recognition=None if recognition is None else recognition.detach(),
