@@ -11,9 +11,10 @@ from torch import nn
 
 import naive_angles
 from symgnn.config import load_preset
-from symgnn.data import ClipRecord, Store, import_data, write_store
+from symgnn.data import ClipRecord, Store, import_data, split_recordings, write_store
 from symgnn.errors import InputError
-from symgnn.evaluation import Result, evaluate, load_protocol
+from symgnn.evaluation import Result, evaluate, load_protocol, on_held_out
+from symgnn.evaluation.protocols import HELD_OUT_WINDOWS
 from symgnn.models.baselines import ZeroVelocity
 from symgnn.models.checkpoint import Card, TrainedModel, build
 from symgnn.skeleton import load_layout
@@ -544,3 +545,18 @@ def test_the_printed_result_of_a_baseline_names_what_is_missing(angles: Store):
     text = printed(evaluate(ZeroVelocity(), load_protocol("cmu-short"), angles))
     assert "not covered: walking: no test/walking/walking_1.txt" in text
     assert "(zero-velocity)" not in text and "recognised" not in text
+
+
+def test_held_out_recordings_alone_are_judged(motion: Store):
+    """The recordings that a training holds out, and nothing of the test people."""
+    held = split_recordings(motion, 0.25, 0)[1]
+    protocol, view = on_held_out(load_protocol("demo", observed=20, future=5), motion, held)
+    windows = protocol.windows(view).windows
+    assert {window.clip for window in windows} == set(held)
+    assert len(windows) == HELD_OUT_WINDOWS * len(held)
+    assert not set(held) & set(motion.select(split="test"))
+    assert set(view.select(split="train")) == set(motion.select(split="train")) - set(held)
+    frames = [motion.clip_frames(window.clip)[window.start : window.start + 25] for window in windows[:3]]
+    assert np.array_equal(protocol.cut(view, windows[:3]), np.stack(frames))
+    with pytest.raises(InputError, match="nothing was held out"):
+        on_held_out(protocol, motion, ())

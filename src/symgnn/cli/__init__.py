@@ -155,6 +155,7 @@ def evaluate(
     html: File = None,
     up_to: Switch = False,
     ratio: Annotated[float | None, arg(metavar="PART", help_behavior_hint="")] = None,
+    held_out: Switch = False,
 ) -> int:
     """Judge a model by a protocol, beside zero-velocity on the same clips.
 
@@ -171,6 +172,8 @@ def evaluate(
         html: also write a report with pictures to this file.
         up_to: add the error averaged up to each frame, which some papers print in place of the benchmark's figure.
         ratio: of the protocol early: the part of each clip that is shown, such as 0.1; by default that of the training.
+        held_out: judge on the training recordings that the run held out for validation, where settings may be chosen, and
+            not on the test clips.
     """
     for path in filter(None, (json, html)):
         check_place(path)
@@ -179,10 +182,12 @@ def evaluate(
         raise InputError("--html needs a trained model")
     if model in PREDICTORS and protocol is None:
         raise InputError(f"--protocol is needed: {model} has no preset")
+    if held_out and (baseline or html is not None):
+        raise InputError("--held-out needs a trained model, and writes no --html")
     trained = None if baseline else load_model(model, selection)
-    from symgnn.data import open_data, recognise
+    from symgnn.data import open_data, recognise, split_recordings
     from symgnn.evaluation import evaluate as judge
-    from symgnn.evaluation import fitted_baseline, load_protocol
+    from symgnn.evaluation import fitted_baseline, load_protocol, on_held_out
 
     if trained is None:
         rules = load_protocol(protocol or "clips", ratio=ratio)
@@ -206,6 +211,9 @@ def evaluate(
         if html is not None and not isinstance(trained, TrainedModel):
             raise InputError("--html needs the checkpoint that the file was exported from")
         store = open_data(data, kind=recognise(data, trained.layout.name))
+        if held_out:
+            training = trained.preset.training
+            rules, store = on_held_out(rules, store, split_recordings(store, training.validation, training.seed)[1])
         if html is None or not isinstance(trained, TrainedModel):
             result = judge(trained, rules, store, up_to=up_to, progress=True)
         else:

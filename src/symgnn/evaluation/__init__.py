@@ -12,6 +12,7 @@ from symgnn.evaluation.metrics import wilson_interval as wilson_interval
 from symgnn.evaluation.protocols import Protocol as Protocol
 from symgnn.evaluation.protocols import Window as Window
 from symgnn.evaluation.protocols import load_protocol as load_protocol
+from symgnn.evaluation.protocols import on_held_out as on_held_out
 from symgnn.evaluation.protocols import protocol_names as protocol_names
 from symgnn.evaluation.result import Errors as Errors
 from symgnn.evaluation.result import Recognition as Recognition

@@ -39,6 +39,9 @@ H36M_COPIES = ((16, 13), (20, 19), (23, 22), (24, 13), (28, 27), (31, 30))
 SEED = 1234567890
 """Seed of the H3.6M and CMU benchmarks."""
 
+HELD_OUT_WINDOWS = 64
+"""Of each recording that was held out."""
+
 UNLABELLED = "unlabelled"
 """Action of a clip without a class."""
 
@@ -481,6 +484,29 @@ def load_protocol(
         raise InputError(f"protocol {name} shows all of its clips; early shows a part of them")
     persons = protocol.persons if persons is None else persons
     return replace(protocol, observed=observed, future=future, step=step, milliseconds=times, persons=persons)
+
+
+def on_held_out(protocol: Protocol, store: Store, held: Sequence[int]) -> tuple[Protocol, Store]:
+    """A protocol for the training recordings that were held out, where settings may be chosen; and the store to judge.
+
+    The test clips are out of reach in it. Where the protocol cuts windows, each recording gives ``HELD_OUT_WINDOWS``, at starts
+    drawn uniformly; whole clips are judged once each.
+
+    Args:
+        protocol: what is asked for.
+        store: the data.
+        held: rows of ``clips.csv`` that were held out.
+
+    Raises:
+        InputError: nothing was held out.
+    """
+    if not held:
+        raise InputError("nothing was held out for validation: train with training.validation above 0")
+    out = frozenset(held)
+    splits = ["test" if index in out else "" if clip.split == "test" else clip.split for index, clip in enumerate(store.clips)]
+    clips = tuple(replace(clip, split=split) for clip, split in zip(store.clips, splits, strict=True))
+    draw = protocol.draw if isinstance(protocol.draw, WholeClips) else TestClips(per_clip=HELD_OUT_WINDOWS, seed=0)
+    return replace(protocol, name=f"{protocol.name}, held out", draw=draw), replace(store, clips=clips)
 
 
 def _ordinal(number: int) -> str:
