@@ -13,7 +13,7 @@ from symgnn.runtime import Answer, Stream, Streams, predict
 
 FPS = 50.0
 ROUNDING = 5e-5
-"""Of float32 on poses of the size of 2: two ways round otherwise, and one processor otherwise than another (1.4e-5 was seen)."""
+"""Of float32 on poses of the size of 2: two ways round otherwise, and so do processors (1.4e-5 was seen)."""
 
 
 def make_model(*, folded: bool = True, step: int = 1) -> TrainedModel:

@@ -76,6 +76,7 @@ def paper_run(
     /,
     data: Folders = (),
     budget: Annotated[str | None, arg(metavar="TIME", help_behavior_hint="")] = None,
+    steps: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None,
     preset: Annotated[str | None, arg(metavar="PRESET", help_behavior_hint="")] = None,
     on: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
     only: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="ROW", help_behavior_hint="")] = (),
@@ -96,6 +97,7 @@ def paper_run(
         data: folders of the data it needs: stores, or a benchmark's own.
         budget: time for all trainings, such as 30m or 2h: they are shortened to fit, and a small preset takes the paper's
             place where that could not do a twentieth of its steps. The first line then says so.
+        steps: steps of each training, at most, in place of a time: where several share a machine, a time says little.
         preset: train this one in place of the paper's; cmu-long-cpu is for two CPU cores.
         on: carry the experiment to other data, such as cmu; symgnn paper list says where that goes.
         only: a row, by name; may be given several times.
@@ -110,6 +112,8 @@ def paper_run(
         raise InputError(f"--seeds: found {seeds}, expected 1 or more")
     if seed is not None and seed < 0:
         raise InputError(f"--seed: found {seed}, expected 0 or more")
+    if steps is not None and (steps < 1 or budget is not None):
+        raise InputError(f"--steps: found {steps}, expected 1 or more, and no --budget beside it")
     if slurm is not None:
         check_place(slurm)
     from symgnn.experiments.paper.records import find_record
@@ -132,6 +136,7 @@ def paper_run(
         on=on,
         preset=preset,
         budget=None if budget is None else parse_duration(budget),
+        steps=steps,
         seeds=tuple(range(seeds)) if seed is None else (seed,),
         only=tuple(only),
         selection=selection,
@@ -147,7 +152,7 @@ def paper_run(
             "paper",
             "run",
             record.name,
-            *_words({"data": data, "budget": budget, "preset": preset, "on": on, "out": str(out)}),
+            *_words({"data": data, "budget": budget, "steps": steps, "preset": preset, "on": on, "out": str(out)}),
         ]
         write_whole(slurm, slurm_script(made, [shlex.quote(word) for word in words]).encode())
         say(f"wrote {slurm}; submit it with sbatch")
@@ -231,6 +236,7 @@ def _words(options: dict[str, Any]) -> list[str]:
         words += [f"--{name}", options[name]] if options.get(name) else []
     if budget := options.get("budget"):
         words += ["--budget", budget if isinstance(budget, str) else f"{budget:.0f}s"]
+    words += ["--steps", str(options["steps"])] if options.get("steps") else []
     words += ["--out", options["out"]] if options["out"] != "runs/paper" else []
     return words
 

@@ -45,6 +45,8 @@ class Judge:
 
     noise: float = 0.0
     """Standard deviation of Gaussian noise on the input (Figs. 14 and 15), in radians or metres (reading 44)."""
+    held_out: bool = False
+    """On the training recordings held out for validation: settings are chosen there, and no test data is looked at."""
 
 
 @dataclass(frozen=True, config=_RECORD, kw_only=True)
@@ -85,16 +87,20 @@ class Record:
     """What the rows' names are values of, where they are points of a curve."""
     note: str | None = None
     """What a reader has to know."""
+    about: str | None = None
+    """What it shows, where it is not in the paper."""
 
     @property
     def title(self) -> str:
-        """What it shows, in the words of the records of the paper's numbers."""
+        """What it shows; of a table or figure in the words of the records of the paper's numbers."""
+        if self.about is not None:
+            return self.about
         return (paper_figures() | paper_tables())[self.name].title  # pyright: ignore[reportOperatorIssue]
 
     @property
     def label(self) -> str:
         """Table 7, Fig. 14."""
-        return self.name.replace("table", "Table ").replace("fig", "Fig. ")
+        return self.name.replace("table", "Table ").replace("fig", "Fig. ") if self.about is None else self.name
 
     @property
     def numbers(self) -> PaperTable | None:
@@ -124,10 +130,16 @@ class Record:
 
 @functools.cache
 def records() -> Mapping[str, Record]:
-    """All of them by name, tables first."""
+    """All of them by name: tables, figures, then what is not in the paper."""
     content = yaml.safe_load(Path(__file__).with_name("records.yaml").read_text(encoding="utf-8"))
     made = {name: TypeAdapter(Record).validate_python({"name": name, **values}) for name, values in content["records"].items()}
-    return dict(sorted(made.items(), key=lambda item: (item[0].startswith("fig"), int(item[0].strip("tablefig")))))
+    kinds = ("table", "fig", "")
+
+    def place(name: str) -> tuple[int, int]:
+        kind = next(index for index, kind in enumerate(kinds) if name.startswith(kind))
+        return kind, int(name.removeprefix(kinds[kind]) or 0) if kinds[kind] else 0
+
+    return {name: made[name] for name in sorted(made, key=place)}
 
 
 def find_record(name: str) -> Record:

@@ -45,6 +45,8 @@ class Options:
     """Trained in place of the setting's."""
     budget: float | None = None
     """Seconds for all trainings; None for as long as they take."""
+    steps: int | None = None
+    """Of every training, at most."""
     seeds: tuple[int, ...] = (0,)
     only: tuple[str, ...] = ()
     """Rows; empty for all."""
@@ -88,12 +90,12 @@ class Plan:
         if self.faithful:
             return f"the faithful preset {self.preset}, all {training.steps:,} steps"
         steps = sorted({job.trained.preset.training.steps for job in self.jobs if job.trained.baseline is None})
-        paper = load_preset(mine.setting.preset).training
+        whole = load_preset(mine.setting.preset)
         span = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
         width = mine.trained.preset.model.width
         return (
             f"not a reproduction: preset {self.preset}, {span} steps of {training.batch} windows at width {width:g} "
-            f"(the paper: {paper.steps:,} steps of {paper.batch} at width 1)"
+            f"({whole.name}: {whole.training.steps:,} steps of {whole.training.batch} at width {whole.model.width:g})"
         )
 
 
@@ -163,6 +165,7 @@ def reopen(out: Path, path: Path, find: Callable[[tuple[str, ...]], tuple[Store,
     about = read_json(path) or {}
     folders = tuple(about["folders"])
     options = {"preset": about["asked"], **{name: about[name] for name in ("on", "budget", "selection")}}
+    options["steps"] = about["limit"]
     return about["record"], {**options, "out": out, "folders": folders, "stores": find(folders), "seeds": tuple(about["seeds"])}
 
 
@@ -270,7 +273,13 @@ def _scaled(
     """Which preset is trained on each setting, and the steps of each row where the time does not allow all."""
     presets = {setting.preset: options.preset or setting.preset for setting, _ in there}
     steps: dict[str, int] = {}
-    if options.budget is not None:
+    if options.steps is not None:
+        for setting, store in there:
+            for name in record.rows:
+                full = _made(record, name, setting, store, options, presets[setting.preset], 0).preset.training.steps
+                if options.steps < full:
+                    steps[f"{setting.preset} {name}"] = options.steps
+    elif options.budget is not None:
         names = [name for name, row in record.rows.items() if row.baseline is None and not row.blocked]
         rows: dict[str, Trained] = {}
         share = options.budget / max(1, len(there) * len(names) * len(options.seeds))
@@ -312,12 +321,14 @@ def _plan_name(record: Record, options: Options) -> str:
     parts += [] if options.on is None else [f"on-{options.on}"]
     parts += [] if options.preset is None else [re.sub(r"[^\w.-]+", "-", options.preset)]
     parts += [] if options.budget is None else [f"{options.budget:.0f}s"]
+    parts += [] if options.steps is None else [f"{options.steps}-steps"]
     return ".".join(parts)
 
 
 def _about(record: Record, options: Options) -> dict[str, Any]:
     values = asdict(replace(options, stores=()))
-    kept = {name: values[name] for name in ("on", "budget", "selection", "folders")}
+    kept = {name: values[name] for name in ("on", "budget", "steps", "selection", "folders")}
+    kept["limit"] = kept.pop("steps")
     return {"record": record.name, "asked": options.preset, **kept}
 
 

@@ -15,9 +15,9 @@ import filelock
 import torch
 
 from symgnn.config import Preset, preset_to_dict
-from symgnn.data import Store
+from symgnn.data import Store, split_recordings
 from symgnn.errors import InputError
-from symgnn.evaluation import Protocol, evaluate, fitted_baseline, load_protocol
+from symgnn.evaluation import Protocol, evaluate, fitted_baseline, load_protocol, on_held_out
 from symgnn.experiments.paper.perturbing import perturbed, sigma_for
 from symgnn.experiments.paper.records import Judge
 from symgnn.files import is_first_process, write_whole
@@ -186,18 +186,29 @@ class Trained:
     def judged(self, judge: Judge, selection: str) -> Mapping[str, Any]:
         """[Result.to_dict][symgnn.evaluation.Result.to_dict] of this run, from the kept file where there is one."""
         protocol = self.protocol()
-        what = {"protocol": protocol.name, "future": protocol.future, "ratio": protocol.ratio, "selection": selection}
+        what: dict[str, Any] = {
+            "protocol": protocol.name,
+            "future": protocol.future,
+            "ratio": protocol.ratio,
+            "selection": selection,
+        }
 
         def find() -> Mapping[str, Any]:
+            rules, store = protocol, self.store
+            if judge.held_out:
+                training = self.preset.training
+                rules, store = on_held_out(rules, store, split_recordings(store, training.validation, training.seed)[1])
             if self.baseline is not None:
-                model, rules = fitted_baseline(self.baseline, protocol, self.store)
+                model, rules = fitted_baseline(self.baseline, rules, store)
             else:
-                model, rules = self.model(selection), protocol
+                model = self.model(selection)
             if judge.noise:
                 generator = torch.Generator().manual_seed(NOISE_SEED)
                 model = perturbed(model, sigma_for(self.store, judge.noise), generator)
-            return evaluate(model, rules, self.store).to_dict()
+            return evaluate(model, rules, store).to_dict()
 
+        if judge.held_out:
+            what["validation"] = self.preset.training.validation
         return self.kept({**what, **asdict(judge)}, find)
 
     def shortened(self, steps: int) -> "Trained":

@@ -1,0 +1,181 @@
+"""The paper's tables from one command: records, plans, addresses, and what is printed."""
+
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from symgnn.cli import main
+from symgnn.config import load_preset
+from symgnn.data import Store
+from symgnn.errors import InputError
+from symgnn.experiments.paper.numbers import paper_table
+from symgnn.experiments.paper.records import Record, Row, Setting, check, find_record, records, resolve
+from symgnn.experiments.paper.runner import Options, Plan, parse_duration, plan
+from symgnn.experiments.paper.runs import Trained
+from symgnn.experiments.paper.sheet import interval, sheet
+
+ACTIONS = ("basketball", "jumping", "running", "soccer", "walking")
+
+
+@pytest.fixture
+def tiny_preset(tmp_path: Path) -> str:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(
+        "extends: demo\ndescription: tiny\n"
+        "data: {observed: 12, future: 4}\nmodel: {width: 0.05}\n"
+        "training: {steps: 20, batch: 4, validate_every: 10}\n"
+    )
+    return str(path)
+
+
+@pytest.mark.parametrize("name", list(records()))
+def test_every_row_is_a_preset_and_has_its_paper_row(name: str):
+    record = records()[name]
+    check(record)
+    for row, each in record.rows.items():
+        if each.blocked:
+            continue
+        for setting in (*record.settings, *record.elsewhere.values()):
+            preset = resolve(record, row, setting, setting.preset)
+            for field, value in each.set.items() if each.network == "sym-gnn" else ():
+                section, _, key = field.partition(".")
+                found = getattr(getattr(preset, section), key)
+                assert (list(found) if isinstance(value, list) else found) == value, (row, field)
+
+
+def test_tables_and_figures_are_all_there():
+    wanted = [f"table{number}" for number in range(1, 16)] + [f"fig{number}" for number in range(8, 16)]
+    assert list(records()) == [*wanted, "recipe"]
+    assert find_record("Table 7") is find_record("table7") and find_record("Fig. 8").name == "fig8"
+    with pytest.raises(InputError, match="did you mean table7"):
+        find_record("tabel7")
+
+
+def test_mean_of_the_five_actions_of_table_7():
+    """As ``protocols`` of the benchmark give it: .260 .400 .770 .878 1.156."""
+    table = paper_table("table7")
+    means = [sum(table.value("Sym-GNN", action, time) for action in ACTIONS) / 5 for time in (80, 160, 320, 400, 1000)]
+    assert means == pytest.approx([0.260, 0.400, 0.770, 0.878, 1.156], abs=6e-4)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("30m", 1800), ("2h", 7200), ("90s", 90), ("1h30m", 5400), ("1.5h", 5400)])
+def test_durations(text: str, seconds: float):
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "30", "m", "0s", "1h x"])
+def test_no_durations(text: str):
+    with pytest.raises(InputError, match="--budget"):
+        parse_duration(text)
+
+
+def test_interval_of_a_mean_by_hand():
+    """Of 1, 2, 3: s = 1, and Student's t with two degrees of freedom is 4.3027."""
+    assert interval([1.0, 2.0, 3.0]) == pytest.approx(4.302653 / 3**0.5, rel=1e-6)
+    assert interval([1.0]) is None
+
+
+def test_addresses_follow_settings_and_data(motion: Store, tmp_path: Path):
+    preset = load_preset("demo")
+    one = Trained(preset, None, motion, tmp_path)
+    assert one.address == Trained(replace(preset, name="other", description="other"), None, motion, tmp_path / "x").address
+    seeded = replace(preset, training=replace(preset.training, seed=1))
+    wider = replace(preset, model=replace(preset.model, width=0.2))
+    other = replace(motion, about={**motion.about, "sha256": {"frames.npy": "0"}})
+    addresses = {one.address, *(Trained(each, None, motion, tmp_path).address for each in (seeded, wider))}
+    addresses |= {Trained(preset, None, other, tmp_path).address, Trained(preset, "zero-velocity", motion, tmp_path).address}
+    assert len(addresses) == 5
+
+
+def _record() -> Record:
+    rows = {"Sym-GNN": Row(), "no mirroring": Row(set={"training.mirror": 0.0}), "ZeroV": Row(baseline="zero-velocity")}
+    return Record(name="recipe", about="a trial", settings=(Setting(preset="demo"),), shows="mean-errors", rows=rows)
+
+
+def _plan(motion: Store, out: Path, preset: str, **options) -> Plan:
+    return plan(_record(), Options(out=out, stores=(motion,), folders=(str(motion.path),), preset=preset, **options), print)
+
+
+def test_steps_are_the_least_of_what_is_asked_for(motion: Store, tmp_path: Path, tiny_preset: str):
+    whole, short = _plan(motion, tmp_path, tiny_preset), _plan(motion, tmp_path, tiny_preset, steps=10)
+    assert [job.trained.preset.training.steps for job in whole.jobs] == [20, 20, 20]
+    assert [job.trained.preset.training.steps for job in short.jobs] == [10, 10, 10]
+    assert {job.trained.address for job in short.jobs}.isdisjoint(job.trained.address for job in whole.jobs[:2])
+    assert [job.trained.preset.training.steps for job in _plan(motion, tmp_path, tiny_preset, steps=99).jobs] == [20, 20, 20]
+    assert short.scale.startswith("not a reproduction") and not whole.faithful
+    # Whole intervals alone are trained, and the same plan is found again.
+    assert all(job.trained.preset.training.steps % job.trained.preset.training.validate_every == 0 for job in short.jobs)
+    assert [job.trained.address for job in _plan(motion, tmp_path, tiny_preset, steps=10).jobs] == [
+        job.trained.address for job in short.jobs
+    ]
+
+
+def test_a_row_is_trained_once_and_its_figures_kept(motion: Store, tmp_path: Path, tiny_preset: str):
+    made = _plan(motion, tmp_path, tiny_preset, steps=10, only=("Sym-GNN",))
+    (job,) = made.jobs
+    job.trained.train("cpu", progress=False)
+    assert job.trained.finished and job.trained.step == 10
+    before = (job.trained.folder / "last.ckpt").stat().st_mtime_ns
+    judged = job.trained.judged(_record().rows["Sym-GNN"].judge, "last")
+    _plan(motion, tmp_path, tiny_preset, steps=10, only=("Sym-GNN",)).jobs[0].trained.train("cpu", progress=False)
+    assert (job.trained.folder / "last.ckpt").stat().st_mtime_ns == before
+    (job.trained.folder / "last.ckpt").unlink()  # figures that are kept need no weights
+    assert job.trained.judged(_record().rows["Sym-GNN"].judge, "last") == judged
+    lines = {line.name: line for line in sheet(made).lines}
+    assert lines["Sym-GNN"].steps == 10 and lines["Sym-GNN"].seeds == 1
+
+
+def test_zero_velocity_of_table_7(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """The mean over the five actions, computed apart from this package: .419 .702 1.205 1.366 1.916."""
+    out = tmp_path / "paper"
+    folder = str(shared_data / "cmu_mocap")
+    assert main(["paper", "run", "table7", "--data", folder, "--only", "ZeroV", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert all(figure in printed for figure in ("0.419", "0.702", "1.205", "1.366", "1.916"))
+    page = tmp_path / "page.html"
+    assert main(["paper", "report", "--out", str(out), "--html", str(page)]) == 0
+    assert "Table 7" in page.read_text(encoding="utf-8") and "1.916" in page.read_text(encoding="utf-8")
+
+
+def test_tasks_of_an_array_are_commands(shared_data: Path, tmp_path: Path):
+    """Run in bash with a command of that name that says what it was given."""
+    script, out, folder = tmp_path / "job.sh", str(tmp_path / "o"), str(shared_data / "cmu_mocap")
+    words = ["paper", "run", "table14", "--on", "cmu", "--steps", "10", "--data", folder, "--out", out, "--slurm", str(script)]
+    assert main(words) == 0
+    fake = tmp_path / "bin" / "symgnn"
+    fake.parent.mkdir()
+    fake.write_text('#!/bin/sh\nfor word in "$@"; do echo "$word"; done\n')
+    fake.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{fake.parent}:{os.environ['PATH']}", "SLURM_ARRAY_TASK_ID": "1"}
+    done = subprocess.run(["bash", script], env=environment, capture_output=True, text=True, check=True)
+    given = done.stdout.splitlines()
+    assert given[:3] == ["paper", "run", "table14"]
+    assert given[given.index("--only") + 1] == "β = 0, 1" and given[given.index("--steps") + 1] == "10"
+    assert "#SBATCH --array=0-2" in script.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["table99"], "no table or figure"),
+        (["table7", "--steps", "0"], "--steps"),
+        (["table7", "--steps", "5", "--budget", "3m"], "--steps"),
+        (["table7", "--budget", "soon"], "--budget"),
+        (["table7", "--seeds", "0"], "--seeds"),
+        (["table7", "--on", "cmu"], "not carried"),
+        (["table7"], "--data"),
+    ],
+)
+def test_wrong_words_get_a_line_and_code_2(words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["paper", "run", *words, "--out", str(tmp_path)]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and said in lines[0]
+
+
+def test_list_names_everything(capsys: pytest.CaptureFixture[str]):
+    assert main(["paper", "list"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in records())
