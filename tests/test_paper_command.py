@@ -101,9 +101,10 @@ def _plan(motion: Store, out: Path, preset: str, **options) -> Plan:
 
 def test_steps_are_the_least_of_what_is_asked_for(motion: Store, tmp_path: Path, tiny_preset: str):
     whole, short = _plan(motion, tmp_path, tiny_preset), _plan(motion, tmp_path, tiny_preset, steps=10)
+    steps = [(job.trained.preset.training.steps, job.trained.baseline) for job in short.jobs]
     assert [job.trained.preset.training.steps for job in whole.jobs] == [20, 20, 20]
-    assert [job.trained.preset.training.steps for job in short.jobs] == [10, 10, 10]
-    assert {job.trained.address for job in short.jobs}.isdisjoint(job.trained.address for job in whole.jobs[:2])
+    assert steps[:2] == [(10, None), (10, None)] and steps[2][1] == "zero-velocity"
+    assert {job.trained.address for job in short.jobs[:2]}.isdisjoint(job.trained.address for job in whole.jobs[:2])
     assert [job.trained.preset.training.steps for job in _plan(motion, tmp_path, tiny_preset, steps=99).jobs] == [20, 20, 20]
     assert short.scale.startswith("not a reproduction") and not whole.faithful
     # Whole intervals alone are trained, and the same plan is found again.
@@ -179,3 +180,25 @@ def test_list_names_everything(capsys: pytest.CaptureFixture[str]):
     assert main(["paper", "list"]) == 0
     printed = capsys.readouterr().out
     assert all(name in printed for name in records())
+
+
+def test_a_table_with_rows_that_are_not_written_is_planned_all_the_same(motion: Store, tmp_path: Path, tiny_preset: str):
+    record = find_record("table3")
+    rows = {name: record.rows[name] for name in ("HCN", "linear", "nearest neighbour", "Sym-GNN")}
+    trial = Record(name="recipe", about="a trial", settings=(Setting(preset="demo"),), shows="accuracy", rows=rows)
+    made = plan(trial, Options(out=tmp_path, stores=(motion,), folders=(), preset=tiny_preset, steps=10), print)
+    assert [job.row for job in made.jobs] == ["linear", "nearest neighbour", "Sym-GNN"]
+    assert made.missing == ("HCN: the network is not written yet",)
+    assert "at width 0.05" in made.scale
+
+
+def test_a_report_shows_what_was_asked_for(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    words = ["paper", "run", "table7", "--data", str(shared_data / "cmu_mocap"), "--out", str(tmp_path), "--only"]
+    assert main([*words, "ZeroV"]) == main([*words, "Running average of 2"]) == 0
+    capsys.readouterr()
+    page = tmp_path / "page.html"
+    assert main(["paper", "report", "--out", str(tmp_path), "--html", str(page)]) == 0
+    printed = capsys.readouterr().out
+    assert "ZeroV" in printed and "Running average of 2" in printed
+    assert "Running average of 4" not in printed and "siMLPe" not in printed
+    assert "--only ZeroV --only" in page.read_text(encoding="utf-8")

@@ -212,6 +212,8 @@ def _plans(out: Path) -> "list[tuple[Plan, str]]":
         name, values = reopen(out, path, _stores)
         options = Options(**values)
         command = ["symgnn", "paper", "run", name, *_words({**values, "out": str(out)})]
+        if set(options.only) != set(find_record(name).rows):
+            command += [word for row in options.only for word in ("--only", row)]
         if len(options.seeds) > 1:
             command += ["--seeds", str(len(options.seeds))]
         found.append((plan(find_record(name), options, say), shlex.join(command)))

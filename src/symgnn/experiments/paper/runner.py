@@ -85,7 +85,8 @@ class Plan:
         """The first line of whatever is reported: what this is, and what it is not."""
         if not any(job.trained.baseline is None for job in self.jobs):
             return "nothing here is trained"
-        mine = next(job for job in self.jobs if job.trained.baseline is None)
+        trained = [job for job in self.jobs if job.trained.baseline is None]
+        mine = next((job for job in trained if job.trained.preset.model.network == "sym-gnn"), trained[0])
         training = mine.trained.preset.training
         if self.faithful:
             return f"the faithful preset {self.preset}, all {training.steps:,} steps"
@@ -135,6 +136,9 @@ def plan(record: Record, options: Options, say: Callable[[str], None]) -> Plan:
         known = _scaled(record, options, there, say)
         path.parent.mkdir(parents=True, exist_ok=True)
     known["seeds"] = sorted({*known.get("seeds", ()), *options.seeds})
+    # A report shows the rows that were asked for, now or before.
+    asked = {*known.get("rows", ()), *(options.only or record.rows)}
+    known["rows"] = [name for name in record.rows if name in asked]
     if is_first_process():
         write_whole(path, json.dumps({**known, **_about(record, options)}, indent=1, ensure_ascii=False).encode() + b"\n")
 
@@ -165,7 +169,7 @@ def reopen(out: Path, path: Path, find: Callable[[tuple[str, ...]], tuple[Store,
     about = read_json(path) or {}
     folders = tuple(about["folders"])
     options = {"preset": about["asked"], **{name: about[name] for name in ("on", "budget", "selection")}}
-    options["steps"] = about["limit"]
+    options |= {"steps": about["limit"], "only": tuple(about["rows"])}
     return about["record"], {**options, "out": out, "folders": folders, "stores": find(folders), "seeds": tuple(about["seeds"])}
 
 
@@ -275,7 +279,7 @@ def _scaled(
     steps: dict[str, int] = {}
     if options.steps is not None:
         for setting, store in there:
-            for name in record.rows:
+            for name in (name for name, row in record.rows.items() if row.baseline is None and not row.blocked):
                 full = _made(record, name, setting, store, options, presets[setting.preset], 0).preset.training.steps
                 if options.steps < full:
                     steps[f"{setting.preset} {name}"] = options.steps

@@ -207,6 +207,10 @@ class Trained:
                 model = perturbed(model, sigma_for(self.store, judge.noise), generator)
             return evaluate(model, rules, store).to_dict()
 
+        if self.baseline is not None:
+            # Its address says nothing of the window, which a trained network's does.
+            window = self.preset.data
+            what |= {"observed": window.observed, "step": window.step, "sampling": window.sampling, "persons": window.persons}
         if judge.held_out:
             what["validation"] = self.preset.training.validation
         return self.kept({**what, **asdict(judge)}, find)
