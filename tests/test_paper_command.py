@@ -1,7 +1,9 @@
 """The paper's tables from one command: records, plans, addresses, and what is printed."""
 
+import json
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -202,3 +204,11 @@ def test_a_report_shows_what_was_asked_for(shared_data: Path, tmp_path: Path, ca
     assert "ZeroV" in printed and "Running average of 2" in printed
     assert "Running average of 4" not in printed and "siMLPe" not in printed
     assert "--only ZeroV --only" in page.read_text(encoding="utf-8")
+
+
+def test_plans_made_at_once_lose_nothing(motion: Store, tmp_path: Path, tiny_preset: str):
+    """As tasks of an array do: every seed is in the plan that a report reads."""
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda seed: _plan(motion, tmp_path, tiny_preset, steps=10, seeds=(seed,)), range(6)))
+    (path,) = (tmp_path / "tables").glob("*.json")
+    assert json.loads(path.read_text())["seeds"] == [0, 1, 2, 3, 4, 5]

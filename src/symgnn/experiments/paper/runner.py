@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import filelock
 import torch
 
 from symgnn.config import load_preset
@@ -131,16 +132,16 @@ def plan(record: Record, options: Options, say: Callable[[str], None]) -> Plan:
         )
     missing += [f"{name}: {row.blocked}" for name, row in record.rows.items() if row.blocked]
     path = options.out / "tables" / f"{_plan_name(record, options)}.json"
-    known = read_json(path)
-    if known is None:
-        known = _scaled(record, options, there, say)
-        path.parent.mkdir(parents=True, exist_ok=True)
-    known["seeds"] = sorted({*known.get("seeds", ()), *options.seeds})
-    # A report shows the rows that were asked for, now or before.
-    asked = {*known.get("rows", ()), *(options.only or record.rows)}
-    known["rows"] = [name for name in record.rows if name in asked]
-    if is_first_process():
-        write_whole(path, json.dumps({**known, **_about(record, options)}, indent=1, ensure_ascii=False).encode() + b"\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Tasks of an array begin together, each with a row and a seed of its own to add.
+    with filelock.FileLock(path.with_suffix(".lock")):
+        known = read_json(path) or _scaled(record, options, there, say)
+        known["seeds"] = sorted({*known.get("seeds", ()), *options.seeds})
+        # A report shows the rows that were asked for, now or before.
+        asked = {*known.get("rows", ()), *(options.only or record.rows)}
+        known["rows"] = [name for name in record.rows if name in asked]
+        if is_first_process():
+            write_whole(path, json.dumps({**known, **_about(record, options)}, indent=1, ensure_ascii=False).encode() + b"\n")
 
     jobs = []
     for setting, store in there:
