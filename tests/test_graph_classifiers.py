@@ -1,4 +1,4 @@
-"""Published graph networks of recognition against oracles written apart from them, in float64."""
+"""Published networks of recognition against oracles written apart from them, in float64."""
 
 from dataclasses import replace
 from typing import Any
@@ -7,20 +7,25 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import tiny
 from fitting import array, gradients_agree, noise, randomise
 from symgnn.config import ModelConfig, TrainingConfig, load_preset
 from symgnn.errors import InputError
 from symgnn.models.baselines import NETWORKS, Baseline
+from symgnn.models.baselines.hcn import CoOccurrenceNetwork, resized
 from symgnn.models.baselines.st_gcn import Stream, partition
 from symgnn.models.baselines.two_stream_agcn import AdaptiveBlock, AdaptiveGraphConvolution, TwoStreamAgcn
 from symgnn.models.checkpoint import build
 from symgnn.skeleton import layout_from_dict, load_layout
 from symgnn.training.step import training_step
 
-NAMES = ("st-gcn", "2s-agcn")
-STREAMS = {"st-gcn": 1, "2s-agcn": 2}
+GRAPHS = ("st-gcn", "2s-agcn")
+NAMES = (*GRAPHS, "hcn")
+STREAMS = {"st-gcn": 1, "2s-agcn": 2, "hcn": 1}
+PUBLISHED = {"st-gcn": ("sgd", 0.1, 0.5), "2s-agcn": ("sgd", 0.1, 0.5), "hcn": ("adam", 1e-3, 0.5)}
+"""Optimiser, rate, dropout."""
 HIPS, SPINE, HEAD, LEFT, RIGHT = range(5)
 
 
@@ -73,7 +78,8 @@ def parameters(name: str) -> int:
 def test_a_preset_with_the_network_in_its_place(name: str):
     preset, plain = load_preset("cmu-long-cpu", name), load_preset("cmu-long-cpu")
     assert preset.name == f"cmu-long-cpu-{name}" and preset.model.network == name
-    assert preset.model.width == 1.0 and preset.model.dropout == 0.5 and preset.training.optimizer == "sgd"
+    assert preset.model.width == 1.0
+    assert (preset.training.optimizer, preset.training.learning_rate, preset.model.dropout) == PUBLISHED[name]
     assert preset.data == plain.data
     kept = ("steps", "batch", "schedule", "warm_up", "time_reversal", "mirror", "tempo", "average", "validation", "seed")
     assert all(getattr(preset.training, field) == getattr(plain.training, field) for field in kept)
@@ -110,9 +116,15 @@ def test_persons_of_a_recording_share_their_scores_in_any_order(name: str):
     torch.testing.assert_close(logits(network, observed[order], together), found)
     alone = logits(network, observed)
     torch.testing.assert_close(alone[3:], found[3:])
-    # The last layer is linear: the mean of persons' features has the mean of their scores.
-    torch.testing.assert_close(found[0], alone[:3].mean(dim=0))
     assert (alone[0] - alone[1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_the_mean_of_persons(name: str):
+    """The last layer is linear: the mean of persons' features has the mean of their scores."""
+    network, observed = drawn(name), windows(4)
+    found = logits(network, observed, torch.tensor([0, 0, 0, 1]))
+    torch.testing.assert_close(found[0], logits(network, observed[:3]).mean(dim=0))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -143,7 +155,11 @@ def test_each_stream_has_a_cross_entropy_of_its_own(name: str):
 @pytest.mark.parametrize("name", NAMES)
 def test_learns_one_batch_by_heart(name: str):
     network, batch = small(name, width=0.1).train(), tiny.make_batch(12)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, nesterov=True)
+    optimizer = (
+        torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, nesterov=True)
+        if PUBLISHED[name][0] == "sgd"
+        else torch.optim.Adam(network.parameters(), lr=0.01)
+    )
     losses = []
     for _ in range(40):
         optimizer.zero_grad()
@@ -153,6 +169,18 @@ def test_learns_one_batch_by_heart(name: str):
         losses.append(float(step.surrogate.detach()))
     assert step.accuracy is not None and float(step.accuracy) == 1.0
     assert losses[0] > 0.7 * STREAMS[name] and losses[-1] < 0.05 * STREAMS[name], losses[::8]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scores_ask_the_device_for_nothing(name: str):
+    """Nor do their gradients: tensors without values cannot answer. A step can be recorded then."""
+    network = small(name, dropout=0.5).train()
+    motion = network.filled(windows(5))
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        together = mode.from_tensor(torch.tensor([0, 0, 0, 1, 2]))
+        scores = network.scores(mode.from_tensor(motion), together)
+        torch.stack(scores).logsumexp(dim=2).sum().backward()
+    assert all(each.shape == (5, 3) for each in scores)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -270,7 +298,7 @@ def test_st_gcn_is_the_papers_network():
     np.testing.assert_allclose(array(found), expected, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["st-gcn", "2s-agcn"])
 def test_blocks_have_the_papers_features_and_strides(name: str):
     config = ModelConfig(network=name, prediction=False, bone=False)
     network = NETWORKS[name](config, tiny.layout(), observed=16, future=1, channels=3, classes=3)
@@ -429,3 +457,152 @@ def test_where_somebody_stands_is_nothing_to_bones():
     (joints, bones), (moved_joints, moved_bones) = network.scores(motion, None), network.scores(there, None)
     torch.testing.assert_close(moved_bones, bones)
     assert (moved_joints - joints).abs().min() > 1e-3
+
+
+# --- hcn --------------------------------------------------------------------------------------------------------------------
+
+
+def stretched(motion: np.ndarray, frames: int) -> np.ndarray:
+    """Frames (time, ...) at the middles of equal shares of the window, on straight lines between those of the old ones."""
+    time = len(motion)
+    found = np.zeros((frames, *motion.shape[1:]))
+    for frame in range(frames):
+        at = min(max((frame + 0.5) * time / frames - 0.5, 0.0), time - 1.0)
+        before = min(int(at), time - 1)
+        after = min(before + 1, time - 1)
+        found[frame] = (before + 1 - at) * motion[before] + (at - before) * motion[after]
+    return found
+
+
+def three_by_three(values: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """A convolution by loops, (feature, row, column), zeros round the map; weight (output, input, 3, 3)."""
+    _, rows, columns = values.shape
+    found = np.zeros((len(weight), rows, columns)) + bias[:, None, None]
+    for row in range(rows):
+        for column in range(columns):
+            for down in (-1, 0, 1):
+                for right in (-1, 0, 1):
+                    if 0 <= row + down < rows and 0 <= column + right < columns:
+                        found[:, row, column] += weight[:, :, 1 + down, 1 + right] @ values[:, row + down, column + right]
+    return found
+
+
+def largest_of_four(values: np.ndarray) -> np.ndarray:
+    """The maximum of 2 x 2; a last odd line by itself."""
+    _, rows, columns = values.shape
+    found = np.zeros((len(values), (rows + 1) // 2, (columns + 1) // 2))
+    for row in range(found.shape[1]):
+        for column in range(found.shape[2]):
+            found[:, row, column] = values[:, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].max(axis=(1, 2))
+    return found
+
+
+def hcn_features(weights: dict[str, np.ndarray], motion: np.ndarray, frames: int) -> np.ndarray:
+    """Up to the maximum over persons, of one person (time, joint, channel)."""
+    positions = stretched(motion, frames)
+    motions = stretched(positions[1:] - positions[:-1], frames)
+    halves = []
+    for at, values in (("positions", positions), ("motions", motions)):
+        hidden = np.maximum(values @ weights[f"{at}.conv1.weight"].T + weights[f"{at}.conv1.bias"], 0)
+        hidden = along_time(hidden, weights[f"{at}.conv2.weight"], weights[f"{at}.conv2.bias"], 1)
+        hidden = hidden.transpose(1, 0, 2)
+        for layer in ("conv3", "conv4"):
+            hidden = largest_of_four(three_by_three(hidden, weights[f"{at}.{layer}.weight"], weights[f"{at}.{layer}.bias"]))
+        halves.append(hidden)
+    hidden = np.concatenate(halves)
+    for layer in ("conv5", "conv6"):
+        hidden = largest_of_four(np.maximum(three_by_three(hidden, weights[f"{layer}.weight"], weights[f"{layer}.bias"]), 0))
+    return hidden.reshape(-1)
+
+
+def hcn_scores(weights: dict[str, np.ndarray], features: np.ndarray) -> np.ndarray:
+    hidden = np.maximum(weights["fc7.weight"] @ features + weights["fc7.bias"], 0)
+    return weights["fc8.weight"] @ hidden + weights["fc8.bias"]
+
+
+def test_hcn_is_the_papers_network():
+    network = drawn("hcn")
+    motion, weights = network.filled(windows(4)), {name.removeprefix("network."): each for name, each in of(network).items()}
+    with torch.no_grad():
+        (found,) = network.scores(motion, torch.tensor([0, 0, 1, 2]))
+    persons = [hcn_features(weights, array(each), 32) for each in motion]
+    pair = np.maximum(persons[0], persons[1])
+    assert not (pair == persons[0]).all() and not (pair == persons[1]).all()
+    expected = np.stack([hcn_scores(weights, each) for each in (pair, pair, persons[2], persons[3])])
+    assert np.ptp(expected, axis=0).min() > 1e-3 * np.abs(expected).max()
+    np.testing.assert_allclose(array(found), expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
+
+
+def test_two_frames_stretched_by_hand():
+    motion = torch.tensor([0.0, 1.0]).view(1, 2, 1, 1)
+    assert resized(motion, 4).flatten().tolist() == [0, 0.25, 0.75, 1]
+    assert resized(resized(motion, 4), 2).flatten().tolist() == [0.125, 0.875]
+
+
+@pytest.mark.parametrize("time", [3, 31, 32, 50, 290])
+def test_windows_of_any_length_have_the_papers_frames(time: int):
+    motion = noise(2, time, 3, 2)
+    found = resized(motion, 32)
+    np.testing.assert_allclose(array(found), np.stack([stretched(array(each), 32) for each in motion]), atol=1e-12)
+    # What moves evenly still does, away from the ends.
+    steps = array(resized(torch.arange(float(time)).view(1, time, 1, 1), 32)).ravel()
+    inner = steps[(steps > 0) & (steps < time - 1)]
+    np.testing.assert_allclose(np.diff(inner), time / 32, rtol=1e-4)
+
+
+def test_the_second_person_twice_is_no_third():
+    """A maximum, not a mean."""
+    network, observed = drawn("hcn"), windows(2)
+    pair = logits(network, observed, torch.tensor([0, 0]))
+    torch.testing.assert_close(logits(network, observed[[0, 1, 1]], torch.tensor([0, 0, 0]))[:2], pair)
+    assert (pair - logits(network, observed)).abs().max() > 1e-3
+
+
+def test_standing_still_has_no_motion():
+    """The second stream sees the same wherever somebody stands still."""
+    network = drawn("hcn").network
+    assert isinstance(network, CoOccurrenceNetwork)
+    seen = []
+    network.motions.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    network(noise(1, 1, 5, 3).expand(2, 8, 5, 3), None)
+    assert not seen[0].any() and seen[0].shape == (2, 32, 5, 3)
+
+
+def test_joints_are_channels_of_the_co_occurrence_layers():
+    """Their order does not matter to the layers before, and is nothing but the order of conv3's weights."""
+    network = drawn("hcn").network
+    assert isinstance(network, CoOccurrenceNetwork)
+    motion, order = noise(2, 8, 5, 3), torch.tensor([3, 0, 4, 1, 2])
+    before = network(motion, None)
+    assert (network(motion[:, :, order], None) - before).abs().max() > 1e-3
+    with torch.no_grad():
+        for stream in (network.positions, network.motions):
+            stream.conv3.weight.copy_(stream.conv3.weight[:, order])
+    torch.testing.assert_close(network(motion[:, :, order], None), before)
+
+
+def test_parameters_of_hcn():
+    """The paper's layers add up to 785 thousand on NTU RGB+D, whatever a preset observes. Tables of later papers print 2.64 M:
+    the network of https://github.com/huguyuehuhu/HCN-pytorch, with 64 frames, 64 features after conv2 and 512 after fc7.
+    """
+
+    def count(network: torch.nn.Module) -> int:
+        return sum(weight.numel() for weight in network.parameters())
+
+    streams = 2 * ((3 * 64 + 64) + (3 * 64 * 32 + 32) + (9 * 25 * 32 + 32) + (9 * 32 * 64 + 64))
+    whole = (9 * 128 * 128 + 128) + (9 * 128 * 256 + 256) + (2 * 2 * 256 * 256 + 256) + (256 * 60 + 60)
+    assert parameters("hcn") == count(CoOccurrenceNetwork(25, 3, 60)) == streams + whole == 784_892
+    assert count(CoOccurrenceNetwork(25, 3, 60, features=(64, 64, 32, 64, 128, 256), hidden=512, frames=64)) == pytest.approx(
+        2.64e6, rel=0.005
+    )
+
+
+@pytest.mark.parametrize("preset", ["kinetics", "cmu-long", "h36m-short"])
+def test_hcn_with_other_bodies_and_windows(preset: str):
+    found = load_preset(preset, "hcn")
+    layout = load_layout(found.data.layout)
+    network = build(found, layout, 7).eval()
+    observed = noise(2, found.data.observed, layout.num_nodes, 3).float()
+    assert logits(network, observed).isfinite().all()
+    of_conv3 = 2 * 9 * 32 * layout.num_nodes
+    assert sum(each.numel() for each in network.parameters()) - of_conv3 == 784_892 - 2 * 9 * 32 * 25 - 53 * 257

@@ -184,13 +184,14 @@ def test_list_names_everything(capsys: pytest.CaptureFixture[str]):
     assert all(name in printed for name in records())
 
 
-def test_a_table_with_rows_that_are_not_written_is_planned_all_the_same(motion: Store, tmp_path: Path, tiny_preset: str):
+def test_a_table_with_rows_that_cannot_be_run_is_planned_all_the_same(motion: Store, tmp_path: Path, tiny_preset: str):
     record = find_record("table3")
     rows = {name: record.rows[name] for name in ("HCN", "linear", "nearest neighbour", "Sym-GNN")}
+    rows["HCN"] = replace(rows["HCN"], blocked="for a reason")
     trial = Record(name="recipe", about="a trial", settings=(Setting(preset="demo"),), shows="accuracy", rows=rows)
     made = plan(trial, Options(out=tmp_path, stores=(motion,), folders=(), preset=tiny_preset, steps=10), print)
     assert [job.row for job in made.jobs] == ["linear", "nearest neighbour", "Sym-GNN"]
-    assert made.missing == ("HCN: the network is not written yet",)
+    assert made.missing == ("HCN: for a reason",)
     assert "at width 0.05" in made.scale
 
 

@@ -15,7 +15,7 @@ from symgnn.data.windows import Changes
 from symgnn.errors import InputError
 from symgnn.evaluation import evaluate, load_protocol
 from symgnn.models.checkpoint import Card, TrainedModel, save
-from symgnn.nn import mean_of_persons
+from symgnn.nn import max_of_persons, mean_of_persons
 from symgnn.runtime import predict
 from symgnn.training import training_step
 from symgnn.training.module import _share
@@ -113,6 +113,18 @@ def test_a_mean_over_persons_by_hand():
     values = torch.tensor([[1.0, 2.0], [3.0, 5.0], [7.0, 7.0], [0.0, 1.0], [0.0, 2.0], [0.0, 6.0]])
     found = mean_of_persons(values, torch.tensor([0, 0, 1, 2, 2, 2]))
     assert found.tolist() == [[2.0, 3.5], [2.0, 3.5], [7.0, 7.0], [0.0, 3.0], [0.0, 3.0], [0.0, 3.0]]
+
+
+def test_a_maximum_over_persons_by_hand():
+    values = torch.tensor([[-1.0, 2.0], [-3.0, 5.0], [7.0, -7.0], [0.0, 1.0], [0.0, 6.0], [-4.0, 2.0]], requires_grad=True)
+    together = torch.tensor([0, 0, 1, 2, 2, 2])
+    found = max_of_persons(values, together)
+    assert found.tolist() == [[-1.0, 5.0], [-1.0, 5.0], [7.0, -7.0], [0.0, 6.0], [0.0, 6.0], [0.0, 6.0]]
+    # The gradient is that of the largest; two of the same size share it.
+    found[[0, 2, 3]].sum().backward()
+    assert values.grad is not None
+    assert values.grad.tolist() == [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.5, 0.0], [0.5, 1.0], [0.0, 0.0]]
+    assert max_of_persons(values, None) is values
 
 
 TOGETHER = torch.tensor([0, 0, 1, 2, 2, 3])

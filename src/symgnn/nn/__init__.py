@@ -11,7 +11,7 @@ from symgnn.nn.joint import JointGraphConvolution
 from symgnn.nn.missing import fill_missing
 from symgnn.nn.norm import FeatureNorm
 from symgnn.nn.part import PartGraphConvolution, Scales
-from symgnn.nn.persons import mean_of_persons
+from symgnn.nn.persons import max_of_persons, mean_of_persons
 from symgnn.nn.structural import StructuralGraphConvolution
 from symgnn.nn.temporal import TemporalConvolution
 
@@ -33,5 +33,6 @@ __all__ = [
     "cosines",
     "difference",
     "fill_missing",
+    "max_of_persons",
     "mean_of_persons",
 ]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from symgnn.models.baselines.csm import Csm
 from symgnn.models.baselines.dct_gcn import DctGcn
+from symgnn.models.baselines.hcn import Hcn
 from symgnn.models.baselines.network import Baseline
 from symgnn.models.baselines.res_sup import ResSup
 from symgnn.models.baselines.running_average import RunningAverage
@@ -18,6 +19,7 @@ NETWORKS: Mapping[str, type[Baseline]] = {
     "res-sup": ResSup,
     "simlpe": SiMLPe,
     "st-gcn": StGcn,
+    "hcn": Hcn,
     "2s-agcn": TwoStreamAgcn,
 }
 """By the name in ``model.network``."""
@@ -27,6 +29,7 @@ __all__ = [
     "Baseline",
     "Csm",
     "DctGcn",
+    "Hcn",
     "ResSup",
     "RunningAverage",
     "SiMLPe",
