@@ -8,12 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
 import tiny
-from fitting import array, gradients_agree, noise, randomise
+from fitting import array, awaken, gradients_agree, noise, randomise
 from symgnn.config import ModelConfig, TrainingConfig, load_preset
 from symgnn.errors import InputError
 from symgnn.models.baselines import NETWORKS, Baseline
+from symgnn.models.baselines.ctr_gcn import CtrGcn, MultiScaleConvolution, RefinedBlock, RefinedGraphConvolution
 from symgnn.models.baselines.hcn import CoOccurrenceNetwork, resized
 from symgnn.models.baselines.st_gcn import Stream, partition
 from symgnn.models.baselines.two_stream_agcn import AdaptiveBlock, AdaptiveGraphConvolution, TwoStreamAgcn
@@ -21,10 +23,15 @@ from symgnn.models.checkpoint import build
 from symgnn.skeleton import layout_from_dict, load_layout
 from symgnn.training.step import training_step
 
-GRAPHS = ("st-gcn", "2s-agcn")
+GRAPHS = ("st-gcn", "2s-agcn", "ctr-gcn")
 NAMES = (*GRAPHS, "hcn")
-STREAMS = {"st-gcn": 1, "2s-agcn": 2, "hcn": 1}
-PUBLISHED = {"st-gcn": ("sgd", 0.1, 0.5), "2s-agcn": ("sgd", 0.1, 0.5), "hcn": ("adam", 1e-3, 0.5)}
+STREAMS = {"st-gcn": 1, "2s-agcn": 2, "ctr-gcn": 1, "hcn": 1}
+PUBLISHED = {
+    "st-gcn": ("sgd", 0.1, 0.5),
+    "2s-agcn": ("sgd", 0.1, 0.5),
+    "ctr-gcn": ("sgd", 0.1, 0.0),
+    "hcn": ("adam", 1e-3, 0.5),
+}
 """Optimiser, rate, dropout."""
 HIPS, SPINE, HEAD, LEFT, RIGHT = range(5)
 
@@ -199,6 +206,29 @@ def test_published_number_of_parameters(name: str, published: float):
     assert parameters(name) == pytest.approx(published, rel=0.01)
 
 
+def test_published_number_of_parameters_of_ctr_gcn():
+    """1.46 M in the paper, whose comparisons of networks are on the 120 classes of NTU RGB+D 120."""
+    assert parameters("ctr-gcn") == pytest.approx(1.46e6, rel=0.02)
+    assert parameters("ctr-gcn") + 60 * 257 == pytest.approx(1.46e6, rel=0.003)
+
+
+def test_published_cost_of_ctr_gcn():
+    """1.97 GFLOP in the paper, for 64 frames of two persons: a multiplication and an addition are one. ψ and φ of the mean
+    frame, in place of the means of ψ and φ of each frame, spare almost a tenth.
+    """
+    preset = load_preset("ntu60-xsub", "ctr-gcn")
+    network = build(preset, load_layout("ntu25"), 60).eval()
+    assert isinstance(network, CtrGcn)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.scores(torch.zeros(2, 64, 25, 3), torch.zeros(2, dtype=torch.long))
+    spared = 0
+    for block, frames in zip(network.blocks, (64,) * 5 + (32,) * 3 + (16,) * 2, strict=True):
+        assert isinstance(block, RefinedBlock)
+        spared += 2 * block.graph.psi.numel() * 2 * 25 * (frames - 1)
+    assert counter.get_total_flops() / 2 + spared == pytest.approx(1.97e9, rel=0.02)
+    assert 0.08 * 1.97e9 < spared < 0.1 * 1.97e9
+
+
 # --- st-gcn -----------------------------------------------------------------------------------------------------------------
 
 
@@ -248,7 +278,7 @@ def normed(values: np.ndarray, weights: dict[str, np.ndarray], at: str) -> np.nd
     return (values - weights[f"{at}.running_mean"]) / spread * weights[f"{at}.weight"] + weights[f"{at}.bias"]
 
 
-def along_time(values: np.ndarray, weight: np.ndarray, bias: np.ndarray, stride: int) -> np.ndarray:
+def along_time(values: np.ndarray, weight: np.ndarray, bias: np.ndarray | float, stride: int, dilation: int = 1) -> np.ndarray:
     """A convolution along time by loops, (time, joint, feature), zeros beyond the window; weight (output, input, kernel)."""
     time, nodes, _ = values.shape
     kernel = weight.shape[2]
@@ -256,7 +286,7 @@ def along_time(values: np.ndarray, weight: np.ndarray, bias: np.ndarray, stride:
     for frame in range(len(found)):
         for node in range(nodes):
             for tap in range(kernel):
-                if 0 <= (at := frame * stride + tap - kernel // 2) < time:
+                if 0 <= (at := frame * stride + (tap - kernel // 2) * dilation) < time:
                     found[frame, node] += weight[:, :, tap] @ values[at, node]
     return found + bias
 
@@ -457,6 +487,181 @@ def test_where_somebody_stands_is_nothing_to_bones():
     (joints, bones), (moved_joints, moved_bones) = network.scores(motion, None), network.scores(there, None)
     torch.testing.assert_close(moved_bones, bones)
     assert (moved_joints - joints).abs().min() > 1e-3
+
+
+# --- ctr-gcn ----------------------------------------------------------------------------------------------------------------
+
+
+def refining(inputs: int = 3, outputs: int = 4, relation: int = 2) -> RefinedGraphConvolution:
+    return randomise(RefinedGraphConvolution(inputs, outputs, relation, partition(tiny.layout())))
+
+
+def refined_oracle(weights: dict[str, np.ndarray], motion: np.ndarray) -> np.ndarray:
+    """R of one clip (time, joint, feature): weight of joint j for joint i, graph by graph and feature by feature."""
+    parts, outputs, _ = weights["xi"].shape
+    nodes = motion.shape[1]
+    mean = sum(motion) / len(motion)
+    found = np.zeros((parts, outputs, nodes, nodes))
+    for part in range(parts):
+        for i in range(nodes):
+            for j in range(nodes):
+                one = weights["psi"][part].T @ mean[i] + weights["psi_bias"][part]
+                other = weights["phi"][part].T @ mean[j]
+                for feature in range(outputs):
+                    related = weights["xi"][part, feature] @ np.tanh(one - other) + weights["xi_bias"][part, feature]
+                    found[part, feature, i, j] = weights["graphs"][part, i, j] + weights["alpha"] * related
+    return found
+
+
+def refined_convolution_oracle(weights: dict[str, np.ndarray], motion: np.ndarray) -> np.ndarray:
+    """CTR-GC of one clip: every feature gathers over its own graphs."""
+    time, nodes, _ = motion.shape
+    graphs = refined_oracle(weights, motion)
+    parts, outputs = graphs.shape[:2]
+    found = np.zeros((time, nodes, outputs))
+    for frame in range(time):
+        for part in range(parts):
+            features = [weights["weight"][part] @ motion[frame, j] + weights["bias"][part] for j in range(nodes)]
+            for i in range(nodes):
+                for feature in range(outputs):
+                    found[frame, i, feature] += sum(graphs[part, feature, i, j] * features[j][feature] for j in range(nodes))
+    return found
+
+
+def multi_scale_oracle(weights: dict[str, np.ndarray], values: np.ndarray, stride: int) -> np.ndarray:
+    """Kernel 5, kernel 5 over 9 frames, the largest of 3 frames, and a product, side by side."""
+    reduced = np.maximum(normed(values @ weights["reduce.weight"].T, weights, "reduce_norm"), 0)
+    branch = reduced.shape[2] // 3
+    parts = [
+        along_time(reduced[:, :, :branch], weights["convolutions.0.weight"][..., 0], 0.0, stride),
+        along_time(reduced[:, :, branch : 2 * branch], weights["convolutions.1.weight"][..., 0], 0.0, stride, dilation=2),
+        np.stack([reduced[max(at - 1, 0) : at + 2, :, 2 * branch :].max(axis=0) for at in range(0, len(values), stride)]),
+        values[::stride] @ weights["direct.weight"].T,
+    ]
+    return normed(np.concatenate(parts, axis=2), weights, "norm")
+
+
+def within(weights: dict[str, np.ndarray], at: str) -> dict[str, np.ndarray]:
+    return {name.removeprefix(f"{at}."): each for name, each in weights.items() if name.startswith(f"{at}.")}
+
+
+def refined_block_oracle(weights: dict[str, np.ndarray], x: np.ndarray, stride: int, *, residual: bool) -> np.ndarray:
+    def round_about(values: np.ndarray, at: str) -> np.ndarray:
+        if f"{at}.0.weight" not in weights:
+            return values
+        return normed(values @ weights[f"{at}.0.weight"].T, weights, f"{at}.1")
+
+    y = refined_convolution_oracle(within(weights, "graph"), x)
+    y = np.maximum(normed(y, weights, "graph_norm") + round_about(x, "graph_residual"), 0)
+    y = multi_scale_oracle(within(weights, "temporal"), y, stride)
+    return np.maximum(y + round_about(x[::stride], "residual") if residual else y, 0)
+
+
+def test_graphs_refined_for_every_feature():
+    layer, motion = refining(), noise(2, 6, 5, 3)
+    found = array(layer.refined(motion)).swapaxes(0, 1)
+    expected = np.stack([refined_oracle(of(layer), array(each)) for each in motion])
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+    # Every clip, graph and feature has its own, and it has a direction.
+    for axis in range(3):
+        assert np.ptp(expected, axis=axis).max() > 0.3
+    assert np.abs(expected - expected.swapaxes(3, 4)).max() > 0.3
+
+
+def test_a_relation_of_two_joints_by_hand():
+    """One feature, motion 1 at the hips and 0 elsewhere: tanh(1) from the hips to others, -tanh(1) back, 0 among others."""
+    layer = RefinedGraphConvolution(1, 1, 1, torch.zeros(1, 5, 5)).double()
+    with torch.no_grad():
+        for weight, value in ((layer.psi, 1.0), (layer.phi, 1.0), (layer.xi, 2.0), (layer.alpha, 3.0)):
+            weight.fill_(value)
+    motion = torch.zeros(1, 2, 5, 1, dtype=torch.float64)
+    motion[0, :, HIPS] = torch.tensor([0.5, 1.5])[:, None]
+    expected = np.zeros((5, 5))
+    expected[HIPS, 1:], expected[1:, HIPS] = 6 * np.tanh(1), -6 * np.tanh(1)
+    np.testing.assert_allclose(array(layer.refined(motion)[0, 0, 0]), expected)
+
+
+def test_a_refined_graph_convolution():
+    layer, motion = refining(), noise(2, 4, 5, 3)
+    expected = np.stack([refined_convolution_oracle(of(layer), array(each)) for each in motion])
+    np.testing.assert_allclose(array(layer(motion)), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_gradients_of_a_refined_graph_convolution():
+    assert gradients_agree(refining(2, 3, 2), noise(2, 2, 5, 2), fast=True)
+
+
+def test_graphs_do_not_depend_on_the_order_of_frames():
+    layer, motion = refining(), noise(2, 6, 5, 3)
+    torch.testing.assert_close(layer.refined(motion), layer.refined(motion.flip(1)))
+    torch.testing.assert_close(layer(motion.flip(1)), layer(motion).flip(1))
+
+
+def test_names_of_joints_mean_nothing():
+    """But in A, which is learnt joint by joint."""
+    layer, motion, order = refining(), noise(2, 4, 5, 3), torch.tensor([3, 0, 4, 1, 2])
+    before = layer(motion)[:, :, order]
+    with torch.no_grad():
+        layer.graphs.copy_(layer.graphs[:, order][:, :, order])
+    torch.testing.assert_close(layer(motion[:, :, order]), before)
+
+
+def test_refinement_starts_from_the_body():
+    """All features share the partition's graphs at first, and nothing of the motion is in them."""
+    network = small("ctr-gcn")
+    assert isinstance(network, CtrGcn)
+    for block in network.blocks:
+        assert isinstance(block, RefinedBlock)
+        given = noise(2, 4, 5, block.graph.weight.shape[2])
+        graphs = array(block.graph.refined(given))
+        expected = array(partition(tiny.layout()))[:, None, None]
+        np.testing.assert_allclose(graphs, np.broadcast_to(expected, graphs.shape), atol=1e-7)
+
+
+@pytest.mark.parametrize(("time", "stride"), [(1, 1), (7, 1), (7, 2), (8, 2)])
+def test_a_multi_scale_convolution(time: int, stride: int):
+    layer, motion = randomise(MultiScaleConvolution(8, stride)), noise(2, time, 5, 8)
+    expected = np.stack([multi_scale_oracle(of(layer), array(each), stride) for each in motion])
+    np.testing.assert_allclose(array(layer(motion)), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "stride", "residual"), [(3, 8, 1, False), (8, 8, 1, True), (4, 8, 2, True)])
+def test_a_refined_block(inputs: int, outputs: int, stride: int, residual: bool):
+    block = randomise(RefinedBlock(inputs, outputs, 2, stride, partition(tiny.layout()), residual=residual))
+    motion = 0.2 * noise(2, 5, 5, inputs)
+    for clip, found in zip(motion, array(block(motion)), strict=True):
+        expected = refined_block_oracle(of(block), array(clip), stride, residual=residual)
+        assert (expected > 0).mean() > 0.1
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_ctr_gcn_is_the_papers_network():
+    network = drawn("ctr-gcn")
+    awaken(network, windows(8), 1)
+    motion = network.filled(windows(3))
+    with torch.no_grad():
+        (found,) = network.scores(motion, None)
+    weights, scores = of(network), []
+    for clip in array(motion):
+        hidden = normed(clip.reshape(len(clip), -1), weights, "norm").reshape(clip.shape)
+        for number, stride in enumerate((1, 1, 1, 1, 2, 1, 1, 2, 1, 1)):
+            hidden = refined_block_oracle(within(weights, f"blocks.{number}"), hidden, stride, residual=number > 0)
+        scores.append(weights["classify.weight"] @ hidden.mean(axis=(0, 1)) + weights["classify.bias"])
+    expected = np.stack(scores)
+    assert np.ptp(expected, axis=0).min() > 1e-3 * np.abs(expected).max()
+    np.testing.assert_allclose(array(found), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_blocks_of_ctr_gcn():
+    config = ModelConfig(network="ctr-gcn", prediction=False, bone=False)
+    network = CtrGcn(config, tiny.layout(), observed=16, future=1, channels=3, classes=3)
+    hidden, shapes = torch.zeros(1, 16, 5, 3), []
+    for block in network.blocks:
+        hidden = block(hidden)
+        shapes.append((hidden.shape[1], hidden.shape[3]))
+    assert shapes == [(16, 64)] * 4 + [(8, 128)] * 3 + [(4, 256)] * 3
+    relations = [block.graph.psi.shape[2] for block in network.blocks if isinstance(block, RefinedBlock)]
+    assert relations == [8] + [8] * 4 + [16] * 3 + [32] * 2
 
 
 # --- hcn --------------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from symgnn.models.baselines.csm import Csm
+from symgnn.models.baselines.ctr_gcn import CtrGcn
 from symgnn.models.baselines.dct_gcn import DctGcn
 from symgnn.models.baselines.hcn import Hcn
 from symgnn.models.baselines.network import Baseline
@@ -21,6 +22,7 @@ NETWORKS: Mapping[str, type[Baseline]] = {
     "st-gcn": StGcn,
     "hcn": Hcn,
     "2s-agcn": TwoStreamAgcn,
+    "ctr-gcn": CtrGcn,
 }
 """By the name in ``model.network``."""
 
@@ -28,6 +30,7 @@ __all__ = [
     "NETWORKS",
     "Baseline",
     "Csm",
+    "CtrGcn",
     "DctGcn",
     "Hcn",
     "ResSup",
