@@ -155,7 +155,15 @@ def test_strongest_links_of_each_action(store: Store, tmp_path: Path):
         np.testing.assert_allclose([link["weight"] for link in panel["links"]], [weight for weight, _, _ in every], rtol=1e-5)
         pairs.append({(i, j) for _, i, j in every})
     assert drawing.numbers["shared"] == [[len(one & two) for two in pairs] for one in pairs]
-    assert f"share {len(pairs[0] & pairs[1])} of their links" in drawing.html
+    assert f"of two recordings, share {len(pairs[0] & pairs[1])} of their 6 links" in drawing.html
+    edges = {frozenset(edge) for edge in ((0, 1), (1, 2), (0, 3), (0, 4))}
+    far = sum(frozenset(pair) not in edges for each in pairs for pair in each)
+    (words,) = drawing.words
+    assert "on average; by chance it would be 1.8." in words  # 36 of 20
+    assert f"{100 * far / sum(map(len, pairs)):.0f} % of the links lead between joints that no bone connects" in words
+    assert "(by chance 60 %)" in words  # 4 edges in two directions, of 20 pairs
+    assert drawing.whole.width > sum(picture.width for picture in drawing.pictures.values())
+    assert all(picture.content in drawing.whole.content for picture in drawing.pictures.values())
     weights = [link["weight"] for panel in drawing.numbers["panels"] for link in panel["links"]]
     assert (
         f"weigh {min(weights):.3f} to {max(weights):.3f}, where attention spread evenly over the joints would be 0.200"
@@ -164,6 +172,12 @@ def test_strongest_links_of_each_action(store: Store, tmp_path: Path):
     check_self_contained(page("a", drawing.html))
     assert Page(drawing.html).texts["h3"] == names
     json.dumps(drawing.numbers)
+
+
+def test_both_ends_of_one_recording(store: Store, tmp_path: Path):
+    drawing = actional_links(Told(tmp_path, by_motion), store, actions=["nodding", "stepping"], splits=("train",))
+    assert list(drawing.pictures) == ["nodding, first window", "nodding, last window", "stepping"]
+    assert "The two of nodding, of one recording, share" in drawing.words[0]
 
 
 def test_map_tells_classes_apart_where_graphs_do(store: Store, tmp_path: Path):
@@ -191,9 +205,16 @@ def test_map_tells_classes_apart_where_graphs_do(store: Store, tmp_path: Path):
     assert len(re.findall(r'class="mark ', picture.content)) == 36 + 3
     check_self_contained(page("a", told.html))
     json.dumps(told.numbers)
+    share, chance = told.numbers["other_recordings"]["share"], told.numbers["other_recordings"]["chance"]
+    assert f"Of 36 windows {100 * share:.0f} % have their nearest graph of another recording in their own action" in told.html
+    assert f"(by chance {100 * chance:.0f} %)" in told.html and "tell recordings apart" not in told.html
+    alone = actional_map(Told(tmp_path, telling), store, each=12, splits=("train",))
+    assert alone.numbers["other_recordings"] is None and "may tell recordings apart and not actions" in alone.words[0]
 
 
-def test_map_of_too_few_windows(store: Store, tmp_path: Path):
+def test_map_of_too_few_windows_or_of_one_graph(store: Store, tmp_path: Path):
+    with pytest.raises(InputError, match="the same graph from all 36 windows"):
+        actional_map(Told(tmp_path, lambda _: torch.zeros(5, 5)), store, each=6)
     with pytest.raises(InputError, match="2 windows are too few"):
         actional_map(Told(tmp_path, by_motion), store, each=1, actions=["nodding"])
 

@@ -20,6 +20,7 @@ from symgnn.viz import (
     Picture,
     View,
     animate,
+    below,
     beside,
     body_of,
     chart_picture,
@@ -33,6 +34,7 @@ from symgnn.viz import (
     scatter_picture,
     several,
     strongest_links,
+    titled,
     view_of,
 )
 from symgnn.viz.body import rest_pose, spread
@@ -381,6 +383,24 @@ def test_pictures_beside_each_other_keep_their_content():
     assert '<g transform="translate(14 0)"><b/></g>' in whole.content
     file = Picture(3.0, 4.0, "", 'a "quoted" <word>').standalone()
     assert 'aria-label="a &quot;quoted&quot; &lt;word&gt;"' in file and "<title>" in file
+    assert 'viewBox="-10 -10 23 24" width="23" height="24"' in file and '<rect x="-10" y="-10" width="23" height="24"' in file
+
+
+def test_pictures_below_each_other_and_their_titles():
+    whole = below([Picture(10.0, 20.0, "<a/>", "one"), Picture(30.0, 5.0, "<b/>", "two")], "both", gap=4.0)
+    assert (whole.width, whole.height) == (30, 29)
+    assert '<g transform="translate(0 24)"><b/></g>' in whole.content
+    named = titled(Picture(10.0, 20.0, "<a/>", "one"), "a <name>")
+    assert (named.width, named.height) == (56, 46) and ">a &lt;name&gt;</text>" in named.content
+    assert '<g transform="translate(0 26)"><a/></g>' in named.content
+
+
+def test_a_printed_picture_has_its_colours_written_out():
+    """Programs without variables in styles, such as Inkscape, would draw it black."""
+    picture = Picture(3.0, 4.0, '<path class="truth"/>', "one")
+    assert "var(--truth)" in picture.standalone() and "#5cb0ff" in picture.standalone()
+    printed = picture.standalone(printed=True)
+    assert "var(" not in printed and "svg .truth { stroke: #1769c2; }" in printed and "#5cb0ff" not in printed
 
 
 # --- links --------------------------------------------------------------------------------------------------------------
@@ -580,14 +600,15 @@ def test_scattered_points_keep_their_places_and_classes():
     assert "low left (1), low right (1), high (2)" in picture.alt
     with pytest.raises(ValueError, match="no point"):
         scatter_picture({}, "Nothing")
-    with pytest.raises(ValueError, match="25 classes, and 24 marks"):
-        scatter_picture({str(place): np.zeros((1, 2)) for place in range(25)}, "Too many")
+    with pytest.raises(ValueError, match="41 classes, and 40 marks"):
+        scatter_picture({str(place): np.zeros((1, 2)) for place in range(41)}, "Too many")
 
 
-def test_marks_of_24_classes_differ():
-    picture = scatter_picture({f"class {place}": np.array([[float(place), 0.0]]) for place in range(24)}, "Many")
-    looks = [
-        (colour, "A" in path, path.count("L"))
-        for colour, path in re.findall(r'<path class="mark (\w+)" d="([^"]+)"', picture.content)
-    ]
-    assert set(Counter(looks).values()) == {2} and len(set(looks)) == 24
+def test_marks_of_40_classes_differ():
+    picture = scatter_picture({f"class {place}": np.array([[0.0, float(place)]]) for place in range(40)}, "Many")
+    looks = []
+    for colour, path in re.findall(r'<path class="mark (\w+)" d="([^"]+)"', picture.content):
+        points = np.array([float(number) for number in re.findall(r"[\d.]+", path)][:6] if "A" not in path else [0.0] * 6)
+        # Which way its first edge leads, and how many there are.
+        looks.append((colour, "A" in path, path.count("L"), *np.sign(np.round(points[2:4] - points[:2], 1)).tolist()))
+    assert set(Counter(looks).values()) == {2} and len(set(looks)) == 40

@@ -89,6 +89,7 @@ def paper_run(
 ) -> int:
     """Run a table or figure of the paper: train what is not trained yet, judge it, print it beside the paper's numbers.
 
+    What is drawn (fig11, fig12, fig13) is written to pictures in the folder of all runs: a page and SVG files.
     Nothing is trained twice: a run is known by its settings and its data. After Ctrl-C or a crash the same command goes on
     from the last checkpoints.
 
@@ -166,7 +167,10 @@ def paper_run(
         )
         return 130
     if is_first_process():
+        from symgnn.experiments.paper.runner import of_all_rows
+
         show(sheet_text(sheet(made)))
+        _drawn(of_all_rows(made, say))
     return 0
 
 
@@ -190,11 +194,28 @@ def paper_report(
     for made, command in _plans(out):
         found = sheet(made)
         show(sheet_text(found))
-        sections.append(sheet_html(found, command))
+        sections.append(sheet_html(found, command, _drawn(made)))
     if html is not None:
         write_page(html, report_html(sections, _OPENING))
         say(f"wrote {html}")
     return 0
+
+
+def _drawn(made: "Plan") -> str:
+    """Draw what is drawn and not tabled, say where it lies, and give its HTML; empty of a table."""
+    from symgnn.experiments.paper.drawn import draw
+
+    drawn = draw(made)
+    if drawn is None:
+        return ""
+    for line in drawn.words:
+        show(Text(f"· {line}"))
+    for line in drawn.missing:
+        show(Text(f"not drawn: {line}", style="yellow"))
+    show(Text(""))
+    for path in (drawn.page, *drawn.pictures):
+        say(f"wrote {path}")
+    return drawn.html
 
 
 _OPENING = (

@@ -30,4 +30,6 @@ from symgnn.viz.skeletons import observed_panels as observed_panels
 from symgnn.viz.skeletons import prediction_panels as prediction_panels
 from symgnn.viz.strips import strip_picture as strip_picture
 from symgnn.viz.svg import Picture as Picture
+from symgnn.viz.svg import below as below
 from symgnn.viz.svg import beside as beside
+from symgnn.viz.svg import titled as titled

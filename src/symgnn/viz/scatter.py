@@ -13,8 +13,10 @@ SHAPES = (
     "M{l} {y}A{s} {s} 0 1 1 {r} {y}A{s} {s} 0 1 1 {l} {y}Z",
     "M{l} {t}L{r} {t}L{r} {b}L{l} {b}Z",
     "M{x} {t}L{r} {b}L{l} {b}Z",
+    "M{x} {t}L{r} {y}L{x} {b}L{l} {y}Z",
+    "M{x} {b}L{r} {t}L{l} {t}Z",
 )
-"""Circle, square, triangle: colours alone do not tell everybody enough."""
+"""Circle, square, triangle, diamond, triangle upside down: colours alone do not tell everybody enough."""
 MOST_CLASSES = len(COLOURS) * len(SHAPES)
 LEGEND = 150.0
 """Pixels for the names, to the right of the points."""

@@ -1,5 +1,6 @@
 """Vector pictures that fit a light and a dark page: lines take their colours from the page's style, by class."""
 
+import re
 from dataclasses import dataclass
 from html import escape
 
@@ -18,6 +19,7 @@ PALETTE = """
 DRAWING = """
 svg text { fill: var(--ink); font: 12px system-ui, sans-serif; }
 svg .soft { fill: var(--soft); }
+svg .heading { font-size: 14px; font-weight: 600; }
 svg path, svg line, svg circle { fill: none; stroke-linecap: round; stroke-linejoin: round; }
 svg .grid { stroke: var(--line); stroke-width: 1; }
 svg .bones { stroke-width: 2.6; }
@@ -42,6 +44,11 @@ svg .tip { fill: var(--link); stroke: none; }
 """
 """How the classes of the drawings look."""
 
+MARGIN = 10.0
+"""Pixels around a picture in a file of its own."""
+TITLE = 26.0
+"""Pixels for the words above a picture."""
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -65,14 +72,22 @@ class Picture:
             f"{self.content}</svg>"
         )
 
-    def standalone(self) -> str:
-        """A whole ``.svg`` file; it follows the reader's light or dark setting by itself."""
-        return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width:g} {self.height:g}" '
-            f'width="{self.width:g}" height="{self.height:g}" role="img" aria-label="{escape(self.alt)}">'
-            f"<title>{escape(self.alt)}</title><style>{PALETTE}{DRAWING}</style>"
-            f'<rect width="100%" height="100%" style="fill: var(--paper)"/>{self.content}</svg>\n'
+    def standalone(self, printed: bool = False) -> str:
+        """A whole ``.svg`` file; it follows the reader's light or dark setting by itself.
+
+        Args:
+            printed: in the light colours always, for programs that know no variables in styles (Inkscape, LaTeX's converters).
+        """
+        width, height = self.width + 2 * MARGIN, self.height + 2 * MARGIN
+        paper = f'<rect x="{-MARGIN:g}" y="{-MARGIN:g}" width="{width:g}" height="{height:g}" style="fill: var(--paper)"/>'
+        whole = (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{-MARGIN:g} {-MARGIN:g} {width:g} {height:g}" '
+            f'width="{width:g}" height="{height:g}" role="img" aria-label="{escape(self.alt)}">'
+            f"<title>{escape(self.alt)}</title><style>{'' if printed else PALETTE}{DRAWING}</style>"
+            f"{paper}{self.content}</svg>\n"
         )
+        light = dict(re.findall(r"--(\w+): (#\w+)", PALETTE.partition("@media")[0]))
+        return re.sub(r"var\(--(\w+)\)", lambda found: light[found[1]], whole) if printed else whole
 
 
 def beside(pictures: list[Picture], alt: str, gap: float = 8.0) -> Picture:
@@ -82,6 +97,23 @@ def beside(pictures: list[Picture], alt: str, gap: float = 8.0) -> Picture:
         content.append(f'<g transform="translate({number(x)} 0)">{picture.content}</g>')
         x += picture.width + gap
     return Picture(x - gap, max(picture.height for picture in pictures), "".join(content), alt)
+
+
+def below(pictures: list[Picture], alt: str, gap: float = 24.0) -> Picture:
+    """Pictures under each other, as one."""
+    content, y = [], 0.0
+    for picture in pictures:
+        content.append(f'<g transform="translate(0 {number(y)})">{picture.content}</g>')
+        y += picture.height + gap
+    return Picture(max(picture.width for picture in pictures), y - gap, "".join(content), alt)
+
+
+def titled(picture: Picture, words: str) -> Picture:
+    """A picture with a line of text above it."""
+    heading = text(0.0, 14.0, words, kind="heading")
+    content = f'{heading}<g transform="translate(0 {TITLE:g})">{picture.content}</g>'
+    # A letter is some 7 pixels wide: what stands beside must not lie over it.
+    return Picture(max(picture.width, 7.0 * len(words)), picture.height + TITLE, content, f"{words}: {picture.alt}")
 
 
 def number(value: float) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from symgnn.evaluation import Model, Protocol, Window
 from symgnn.models.checkpoint import Described
 from symgnn.viz import (
     Picture,
+    below,
+    beside,
     body_of,
     clearest_diagram,
     links_picture,
@@ -22,6 +25,7 @@ from symgnn.viz import (
     scatter_picture,
     strip_picture,
     strongest_links,
+    titled,
 )
 from symgnn.viz.page import plain
 
@@ -39,9 +43,13 @@ class Drawing:
     html: str
     """Fragment for ``viz.page.page``."""
     pictures: Mapping[str, Picture]
-    """Its pictures by name, for files of their own."""
+    """Its pictures by name."""
     numbers: Mapping[str, Any]
     """What it shows, in plain values that JSON can hold."""
+    words: tuple[str, ...]
+    """What was measured of it, plain text, a paragraph each."""
+    whole: Picture
+    """All of its pictures in one, for a file of its own."""
 
 
 @dataclass(frozen=True)
@@ -154,10 +162,13 @@ def actional_links(
     middle = positions(mean[nodes], store.layout, store.space, mean)
     pose = clearest_diagram(body, [middle] if rest is None else [rest, middle])
     assert pose is not None
+    two_recordings = len({graphs.recordings[row] for _, row in chosen[:2]}) == 2
     pictures, panels, sets = {}, [], []
     for place, (action, row) in enumerate(chosen):
         links = strongest_links(graphs.actional[row], count)
-        name = action if place > 1 or len(set(chosen[:2])) == 1 else f"{action}, clip {place + 1}"
+        name = action
+        if place < 2 and len(set(chosen[:2])) == 2:
+            name += f", clip {place + 1}" if two_recordings else f", {('first', 'last')[place]} window"
         pictures[name] = links_picture(body, pose, links, name)
         sets.append({(link.to, link.source) for link in links})
         window = graphs.windows[row]
@@ -178,6 +189,11 @@ def actional_links(
             }
         )
     shared = [[len(one & other) for other in sets] for one in sets]
+    drawn = [pair for each in sets for pair in each]
+    bones = {pair for one, other in store.layout.edges for pair in ((one, other), (other, one))}
+    pairs = len(nodes) * (len(nodes) - 1)
+    chance = {"shared": count**2 / pairs, "beyond bones": 1 - len(bones) / pairs}
+    beyond = sum(pair not in bones for pair in drawn) / len(drawn)
     cards = "".join(f"<div><h3>{plain(name)}</h3>{picture.inline()}</div>" for name, picture in pictures.items())
     twins, others = shared[0][1], [links for row in shared[:2] for links in row[2:]]
     weights, even = [link["weight"] for panel in panels for link in panel["links"]], 1 / len(nodes)
@@ -186,11 +202,19 @@ def actional_links(
         f"where attention spread evenly over the joints would be {even:.3f}. "
     )
     if len(set(chosen[:2])) == 2:
-        words += f"The two of {plain(actions[0])} share {twins} of their links"
-        words += f"; with the other actions they share {sum(others) / len(others):.1f} on average. " if others else ". "
-    words += "An arrow leads from the joint that is looked at to the joint that looks. The person faces us."
-    html = f'<figure><div class="wide">{cards}</div><figcaption>{words}</figcaption></figure>'
-    return Drawing(html, pictures, {"panels": panels, "shared": shared, "even": even})
+        whence = "two recordings" if two_recordings else "one recording"
+        words += f"The two of {_read(actions[0])}, of {whence}, share {twins} of their {count} links"
+        words += f"; with the other actions they share {sum(others) / len(others):.1f} on average" if others else ""
+        words += f"; by chance it would be {chance['shared']:.1f}. "
+    words += (
+        f"{100 * beyond:.0f} % of the links lead between joints that no bone connects (by chance "
+        f"{100 * chance['beyond bones']:.0f} %). "
+        "An arrow leads from the joint that is looked at to the joint that looks. The person faces us."
+    )
+    html = f'<figure><div class="wide">{cards}</div><figcaption>{escape(words)}</figcaption></figure>'
+    whole = beside([titled(picture, _read(name)) for name, picture in pictures.items()], f"{count} strongest links", gap=28.0)
+    numbers = {"panels": panels, "shared": shared, "even": even, "beyond_bones": beyond, "chance": chance}
+    return Drawing(html, pictures, numbers, (words,), whole)
 
 
 # --- Fig. 12 ----------------------------------------------------------------------------------------------------------------
@@ -256,7 +280,7 @@ def actional_map(
         seed: of the map.
 
     Raises:
-        InputError: fewer than 5 windows, or what ``clip_graphs`` says.
+        InputError: fewer than 5 windows, one graph for all of them, or what ``clip_graphs`` says.
     """
     from sklearn.manifold import TSNE  # takes a second to load
 
@@ -264,8 +288,12 @@ def actional_map(
     vectors = graphs.actional.reshape(len(graphs.actional), -1)
     if len(vectors) < 5:
         raise InputError(f"{store.path}: {len(vectors)} windows are too few for a map; expected 5 or more")
+    varied = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
+    deviation = float(varied.std())
+    if not deviation > 0 or (vectors == vectors[0]).all():
+        raise InputError(f"{model.preset.name}: infers the same graph from all {len(vectors)} windows: there is nothing to map")
     perplexity = min(30.0, (len(vectors) - 1) / 3)
-    places = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(vectors.astype(np.float64))
+    places = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(varied / deviation)
     labels = [window.action for window in graphs.windows]
     groups = {action: places[[label == action for label in labels]] for action in dict.fromkeys(labels)}
     named = {name.replace("_", " "): points for name, points in groups.items()}
@@ -274,14 +302,19 @@ def actional_map(
     apart = neighbour_agreement(vectors, labels, graphs.apart())
     beyond = neighbour_agreement(vectors, labels, graphs.of_other_recordings())
     words = f"{len(vectors)} windows of {len(set(graphs.recordings))} recordings; distances between far clusters mean little. "
-    for found, whom in ((apart, "that shares no frame with it"), (beyond, "of another recording")):
+    words += f"Between windows an entry of a graph deviates by {deviation:.2g} from its mean, where even attention has "
+    words += f"{1 / graphs.actional.shape[1]:.3f} in each. "
+    for found, whom in ((apart, "that shares no frame"), (beyond, "of another recording")):
         if found is not None:
             words += (
-                f"The nearest graph {whom} is of the same action for {100 * found.share:.0f} % of {found.windows} windows "
+                f"Of {found.windows} windows {100 * found.share:.0f} % have their nearest graph {whom} in their own action "
                 f"(by chance {100 * found.chance:.0f} %). "
             )
-    html = f"<figure>{picture.inline(natural=True)}<figcaption>{words.strip()}</figcaption></figure>"
+    if apart is not None and beyond is None:
+        words += "Of each action there is one recording, so that this may tell recordings apart and not actions. "
+    html = f"<figure>{picture.inline(natural=True)}<figcaption>{escape(words.strip())}</figcaption></figure>"
     numbers = {
+        "deviation": deviation,
         "points": [
             {"action": label, "recording": recording, "frame": window.start * model.preset.data.step, "x": x, "y": y}
             for label, recording, window, (x, y) in zip(
@@ -293,7 +326,7 @@ def actional_map(
         "apart": _plain(apart),
         "other_recordings": _plain(beyond),
     }
-    return Drawing(html, {"map": picture}, numbers)
+    return Drawing(html, {"map": picture}, numbers, (words.strip(),), picture)
 
 
 def _plain(found: Agreement | None) -> dict[str, float] | None:
@@ -338,7 +371,7 @@ def predicted_strips(
     mean = next((model.stored_mean.cpu() for model in models.values() if isinstance(model, Described)), None)
     mean = (stored_mean(store, store.select(split=("train", ""))) if mean is None else mean).numpy()
 
-    pictures, numbers, html = {}, {}, ""
+    pictures, numbers, words, html = {}, {}, [], ""
     for action in chosen:
         window = first[action]
         rows = torch.from_numpy(protocol.cut(store, [window]))[:, :, nodes]
@@ -365,13 +398,23 @@ def predicted_strips(
                 for name, motion in answers.items()
             },
         }
-        html += (
-            f'<figure><h3>{plain(action)}</h3><div class="scroll">{pictures[action].inline(natural=True)}</div><figcaption>'
+        said = (
             "What came (blue), and each prediction (orange) over it (grey): the first clip that the protocol draws, not chosen "
             f"by how well it went. Mean distance of the drawn joints at {max(moments)} ms, against the body's longest extent: "
             + ", ".join(
-                f"{plain(name)} {100 * found[max(moments)]:.1f} %" for name, found in numbers[action]["distance"].items()
+                f"{_read(name)} {100 * found[max(moments)]:.1f} %" for name, found in numbers[action]["distance"].items()
             )
-            + ".</figcaption></figure>"
+            + "."
         )
-    return Drawing(html, pictures, numbers)
+        words.append(f"{_read(action)}: {said}")
+        html += (
+            f'<figure><h3>{plain(action)}</h3><div class="scroll">{pictures[action].inline(natural=True)}</div>'
+            f"<figcaption>{escape(said)}</figcaption></figure>"
+        )
+    whole = below([titled(picture, _read(action)) for action, picture in pictures.items()], "Predicted poses")
+    return Drawing(html, pictures, numbers, tuple(words), whole)
+
+
+def _read(name: str) -> str:
+    """As a person would write it."""
+    return name.replace("_", " ")

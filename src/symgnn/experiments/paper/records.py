@@ -35,6 +35,8 @@ class Setting:
     """The preset's by default."""
     group: str | None = None
     """The paper's column that this setting fills; None where its columns are actions."""
+    actions: tuple[str, ...] = ()
+    """Classes that a picture shows, the most important first; empty for those at hand."""
     set: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the preset, such as ``data.future``."""
 

@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from symgnn.experiments.paper.records import PICTURES
 from symgnn.experiments.paper.sheet import MEAN, Cell, Column, Line, Sheet
 from symgnn.viz import Chart, Picture, chart_picture
 from symgnn.viz.page import page
@@ -37,8 +38,8 @@ def sheet_html(sheet: Sheet, command: str, picture: str = "") -> str:
     """
     parts = [
         f"<h2 id={sheet.record.name}>{escape(sheet.title)}</h2>",
-        f"<p><b>{escape(sheet.scale)}</b>; weights: {escape(sheet.selection)}; {escape(sheet.quantity)}, "
-        f"{sheet.better} is better.</p><p><code>{escape(command)}</code></p>",
+        f"<p><b>{escape(sheet.scale)}</b>; weights: {escape(sheet.selection)}"
+        f"{_measured(sheet)}.</p><p><code>{escape(command)}</code></p>",
         picture or _curve(sheet),
     ]
     if sheet.means:
@@ -60,6 +61,10 @@ def report_html(sections: Sequence[str], opening: str) -> str:
     return page(
         "Sym-GNN: the paper's tables and figures", f"<h1>The paper's tables and figures</h1>{opening}{''.join(sections)}"
     )
+
+
+def _measured(sheet: Sheet) -> str:
+    return "" if sheet.record.shows in PICTURES else f"; {escape(sheet.quantity)}, {sheet.better} is better"
 
 
 def _groups(sheet: Sheet) -> list[str]:

@@ -82,6 +82,17 @@ class Plan:
     """Rows and settings that cannot be run, a sentence each."""
 
     @property
+    def name(self) -> str:
+        """Of its files: the table's, and what of the command decides how it is scaled."""
+        return _plan_name(self.record, self.options)
+
+    @property
+    def title(self) -> str:
+        """What it shows, and of other data that it is of them."""
+        experiment = "" if self.options.on is None else f"'s experiment on {self.options.on}"
+        return f"{self.record.label}{experiment}: {self.record.title}"
+
+    @property
     def scale(self) -> str:
         """The first line of whatever is reported: what this is, and what it is not."""
         if not any(job.trained.baseline is None for job in self.jobs):
@@ -172,6 +183,13 @@ def reopen(out: Path, path: Path, find: Callable[[tuple[str, ...]], tuple[Store,
     options = {"preset": about["asked"], **{name: about[name] for name in ("on", "budget", "selection")}}
     options |= {"steps": about["limit"], "only": tuple(about["rows"])}
     return about["record"], {**options, "out": out, "folders": folders, "stores": find(folders), "seeds": tuple(about["seeds"])}
+
+
+def of_all_rows(made: Plan, say: Callable[[str], None]) -> Plan:
+    """A plan with every row and seed that was ever asked for under its name."""
+    about = read_json(made.options.out / "tables" / f"{made.name}.json") or {}
+    known = {"only": tuple(about["rows"]), "seeds": tuple(about["seeds"])}
+    return plan(made.record, replace(made.options, **known), say)
 
 
 def run(made: Plan, say: Callable[[str], None], progress: bool = True) -> None:

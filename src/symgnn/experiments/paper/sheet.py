@@ -128,9 +128,6 @@ def sheet(made: Plan) -> Sheet:
         )
     columns = [column for line in lines for column in line.cells]
     numbers = record.numbers
-    title = (
-        f"{record.label}'s experiment on {made.options.on}: {record.title}" if carried else f"{record.label}: {record.title}"
-    )
     notes = [] if record.note is None else [record.note]
     if len(made.options.seeds) == 1 and record.shows not in PICTURES:
         notes.append("One seed: no interval is known, and small differences may be chance.")
@@ -138,7 +135,7 @@ def sheet(made: Plan) -> Sheet:
         notes.append(f"Means are over {', '.join(covered)}: the actions that have recordings to train and to test on.")
     return Sheet(
         record=record,
-        title=title,
+        title=made.title,
         scale=made.scale,
         selection=made.options.selection,
         quantity=_quantity(record),
