@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
-from torch import Tensor
+from torch import Tensor, nn
 
 from symgnn.data import ClipRecord, Store, write_store
 from symgnn.errors import InputError
-from symgnn.evaluation import Window, load_protocol
+from symgnn.evaluation import Window, device_of, load_protocol
 from symgnn.experiments.paper.figures import (
     Graphs,
     actional_links,
@@ -27,7 +27,7 @@ from symgnn.models.checkpoint import Card, Described
 from symgnn.types import Motion, Output
 from symgnn.viz.page import page
 from test_report import Page, check_self_contained
-from tiny import BODY, CLASSES, FUTURE, OBSERVED, layout, make_preset, motion
+from tiny import BODY, CLASSES, FUTURE, OBSERVED, layout, make_model, make_preset, motion
 
 torch.set_num_threads(1)
 
@@ -60,6 +60,23 @@ class Told(Described):
         return Output(None, observed[:, -1:].expand(-1, horizon, -1, -1) + 1, graphs if self.actional else None)
 
 
+class Away(Told, nn.Module):
+    """A model whose weights are on another device; what it answers is there to be read, as if that device had memory."""
+
+    def __init__(self, folder: Path):
+        nn.Module.__init__(self)
+        Told.__init__(self, folder, by_motion)
+        self.weight = nn.Parameter(torch.zeros(1, device="meta"))
+        self.generator = torch.Generator().manual_seed(0)
+
+    def forward(self, observed: Motion, horizon: int) -> Output:
+        assert observed.device == self.weight.device
+        graphs = torch.rand(len(observed), 5, 5, generator=self.generator)
+        return Output(None, torch.zeros(len(observed), horizon, 5, 3), graphs)
+
+    __call__ = nn.Module.__call__
+
+
 def by_motion(window: Tensor) -> Tensor:
     """Distinct numbers that follow from the window."""
     spread = window.double().std(dim=0).sum(dim=1)
@@ -82,6 +99,17 @@ def test_graphs_of_evenly_spread_windows(store: Store, tmp_path: Path):
     assert len(set(graphs.recordings)) == 6
     both = clip_graphs(model, store, each=100, splits=("train", "test"), actions=["nodding"])
     assert Counter(window.action for window in both.windows) == {"nodding": 3 * 19}
+
+
+def test_windows_go_to_where_the_model_is(store: Store, tmp_path: Path):
+    model = Away(tmp_path)
+    assert device_of(model).type == "meta" and device_of(Told(tmp_path, by_motion)).type == "cpu"
+    assert device_of(nn.BatchNorm1d(2, affine=False, device="meta")).type == "meta", "of buffers alone"
+    network = make_model().to("meta")
+    assert device_of(network) == network.mean.device and device_of(network).type == "meta"
+    assert len(clip_graphs(model, store, each=4).actional) == 24
+    protocol = load_protocol("demo", observed=OBSERVED, future=FUTURE, step=1)
+    assert "away" in predicted_strips({"away": model, "still": ZeroVelocity()}, protocol, store).html
 
 
 def test_graphs_that_cannot_be(store: Store, tmp_path: Path):

@@ -12,6 +12,7 @@ from torch import Tensor
 from symgnn.data import ClipRecord, Store, write_store
 from symgnn.errors import InputError
 from symgnn.evaluation import evaluate, load_protocol
+from symgnn.experiments.paper import perturbing
 from symgnn.experiments.paper.perturbing import add_noise, perturbation_ratio, perturbed, sigma_for
 from symgnn.models import SymGNN
 from symgnn.models.baselines import ZeroVelocity
@@ -205,3 +206,17 @@ def test_ratio_needs_noise_and_a_graph():
         perturbation_ratio(make_model(), make_batch(3).observed, 0.0, generator())
     with pytest.raises(InputError, match="no actional graph"):
         perturbation_ratio(make_model(graphs="structural"), make_batch(3).observed, 0.1, generator())
+
+
+def test_windows_go_to_where_the_network_is(monkeypatch: pytest.MonkeyPatch):
+    network = make_model(bone=False).float()
+    network.mean = network.mean.to("meta")
+    seen = []
+
+    def ratios(_: SymGNN, clean: Tensor, noisy: Tensor) -> Tensor:
+        seen.extend((clean.device.type, noisy.device.type))
+        return torch.ones(len(clean))
+
+    monkeypatch.setattr(perturbing, "_ratios", ratios)
+    assert perturbation_ratio(network, make_batch().observed.float(), 0.1, generator()) == 1.0
+    assert set(seen) == {"meta"}

@@ -2,6 +2,7 @@
 
 from symgnn.evaluation.baselines import fitted_baseline as fitted_baseline
 from symgnn.evaluation.evaluate import Model as Model
+from symgnn.evaluation.evaluate import device_of as device_of
 from symgnn.evaluation.evaluate import evaluate as evaluate
 from symgnn.evaluation.metrics import angle_error as angle_error
 from symgnn.evaluation.metrics import confusion_matrix as confusion_matrix

@@ -1,5 +1,6 @@
 """The one place where test data meets a model."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -73,7 +74,7 @@ def evaluate(
     _check_fit(model, protocol, store, name)
     class_names = tuple(class_names or getattr(model, "class_names", store.class_names))
     if device is None:
-        device = next((weight.device for weight in model.parameters()), "cpu") if isinstance(model, nn.Module) else "cpu"
+        device = device_of(model)
     drawn = protocol.windows(store)
     windows = drawn.windows
     judge = _Judge(protocol, store, _mean(model, protocol, store))
@@ -252,6 +253,12 @@ def _recognition(
     confusion = confusion_matrix(best[known], label[known], len(class_names)).numpy()
     found = Recognition(clips, hits / clips, wilson_interval(hits, clips), top5, by_action, class_names, confusion)
     return found, left_out
+
+
+def device_of(model: Model) -> torch.device:
+    """Where a model wants its windows: where its weights are, or its buffers; on the CPU where it has neither."""
+    held = itertools.chain(model.parameters(), model.buffers()) if isinstance(model, nn.Module) else ()
+    return next((tensor.device for tensor in held), torch.device("cpu"))
 
 
 def _name(model: Model) -> str:

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Float32
 
 from symgnn.data import Store, stored_mean
 from symgnn.errors import InputError
-from symgnn.evaluation import Model, Protocol, Window
+from symgnn.evaluation import Model, Protocol, Window, device_of
 from symgnn.models.checkpoint import Described
 from symgnn.viz import (
     Picture,
@@ -118,10 +118,10 @@ def clip_graphs(
             for window in windows[first : first + AT_A_TIME]
         ]
         with torch.inference_mode():
-            actional = model(torch.from_numpy(np.stack(rows)), 1).actional
+            actional = model(torch.from_numpy(np.stack(rows)).to(device_of(model)), 1).actional
         if actional is None:
             raise InputError(f"{model.preset.name}: has no actional graph (model.graphs structural, or parts alone)")
-        found.append(actional.float().numpy())
+        found.append(actional.float().cpu().numpy())
     clips = [store.clips[window.clip] for window in windows]
     names = tuple(f"{clip.recording} ({clip.source})" if clip.source else clip.recording for clip in clips)
     return Graphs(np.concatenate(found), tuple(windows), names, data.observed)
@@ -380,7 +380,7 @@ def predicted_strips(
         for name, model in models.items():
             seen = model.preset.data.observed if isinstance(model, Described) else getattr(model, "observed", past.shape[1])
             with torch.inference_mode():
-                future = model(past[:, -min(seen, past.shape[1]) :], protocol.future).future
+                future = model(past[:, -min(seen, past.shape[1]) :].to(device_of(model)), protocol.future).future
             if future is None:
                 raise InputError(f"{name}: predicts no motion")
             answers[name] = positions(future[0].cpu().numpy(), store.layout, store.space, mean)

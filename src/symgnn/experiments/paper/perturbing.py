@@ -94,7 +94,7 @@ def perturbation_ratio(model: SymGNN | TrainedModel, windows: Motion, sigma: flo
 
     Args:
         model: a network with an actional graph.
-        windows: observed frames in the units of the data.
+        windows: observed frames in the units of the data, wherever they are.
         sigma: standard deviation of the noise in the units of the data, above 0.
         generator: source of the noise, on the CPU.
 
@@ -111,7 +111,7 @@ def perturbation_ratio(model: SymGNN | TrainedModel, windows: Motion, sigma: flo
     try:
         found = [
             _ratios(network, part, add_noise(part, sigma, generator, 2 if network.placement.flat else 3))
-            for part in windows.split(AT_A_TIME)
+            for part in windows.to(network.mean.device).split(AT_A_TIME)
         ]
     finally:
         for module, training in modes:
