@@ -84,6 +84,30 @@ def test_overrides_reach_the_model(tmp_path: Path, tiny: str, motion: Store):
     assert preset.model.difference_orders == (0, 1) and preset.model.width == 0.05  # the rest is the preset's
 
 
+def test_bones_alone_through_every_command(tmp_path: Path, tiny: str, motion: Store, capsys: pytest.CaptureFixture[str]):
+    """They recognise; whoever asks for a future is told that there is none, or gets none."""
+    folder, file, answers = tmp_path / "run", tmp_path / "result.json", tmp_path / "answers.json"
+    words = ["train", tiny, "--data", str(motion.path), "--out", str(folder), "--model.bone", "--model.no-joint"]
+    assert main([*words, "--training.steps", "2", "--training.validate-every", "2"]) == 0
+    assert main(["evaluate", str(folder), "--data", str(motion.path), "--json", str(file)]) == 0
+    found = json.loads(file.read_text(encoding="utf-8"))
+    assert 0 <= found["top1"] <= 1 and not found["average"]
+    assert main(["predict", str(folder), f"{motion.path}:3", "--out", str(answers), "--html", str(tmp_path / "a.html")]) == 0
+    (clip,) = json.loads(answers.read_text(encoding="utf-8"))["clips"]
+    assert clip["future"] is None and sum(clip["probabilities"].values()) == pytest.approx(1)
+    assert main(["export", str(folder), "--to", str(tmp_path / "model.onnx")]) == 0
+    again = tmp_path / "again.json"
+    assert main(["evaluate", str(tmp_path / "model.onnx"), "--data", str(motion.path), "--json", str(again)]) == 0
+    assert json.loads(again.read_text(encoding="utf-8"))["top1"] == found["top1"]
+    capsys.readouterr()
+    assert main(["info", str(folder)]) == 0
+    printed = capsys.readouterr().out
+    assert "bone" in printed and not re.search(r"^ *joint +(actional|backbone)", printed, re.MULTILINE)
+    with pytest.raises(SystemExit) as left:
+        main(["train", tiny, "--data", str(motion.path), "--model.no-joint"])
+    assert left.value.code == 2 and "expected bone true" in capsys.readouterr().err
+
+
 def test_evaluate_prints_and_writes_what_evaluate_finds(
     run: Path, motion: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

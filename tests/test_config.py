@@ -37,6 +37,8 @@ def test_presets_come_back(name):
         ({"difference_orders": [0, 0]}, r"model\.difference_orders: expected each order once"),
         ({"difference_orders": [3]}, r"model\.difference_orders"),
         ({"recognition": False, "prediction": False}, r"model\.prediction: a model needs a recognition head, .* or both"),
+        ({"joint": False, "bone": False}, r"model\.joint: .* bone false there is no network: expected bone true"),
+        ({"joint": False, "bone": True, "recognition": False}, r"model\.joint: .* recognition false nothing is answered"),
         ({"dropout": 1.0}, r"model\.dropout: .*less than 1 \(found 1\.0\)"),
         ({"droput": 0.1}, r"model\.droput: Unexpected keyword argument"),
     ],

@@ -151,6 +151,7 @@ def test_too_few_frames_are_no_window() -> None:
     ("fields", "message"),
     [
         ({"padding": "same"}, "padding is same"),
+        ({"joint": False}, "joint is false"),
         ({"actional_in": "everywhere"}, "actional_in is everywhere"),
         ({"placement": "centre"}, "placement is centre"),
         ({"kernels": (5, 3, 1)}, r"depend on 9 frames, its window has 8"),

@@ -102,6 +102,8 @@ EXPMAP = replace(XYZ, space="expmap")
 VARIANTS: dict[str, tuple[ModelConfig, DataConfig, symgnn.skeleton.Layout]] = {
     "both networks": (MODEL, XYZ, TINY),
     "no bone": (replace(MODEL, bone=False), XYZ, TINY),
+    "only bone": (replace(MODEL, joint=False), XYZ, TINY),
+    "only bone, placed": (replace(MODEL, joint=False, prediction=False, placement="centre"), XYZ, TINY),
     "a single bone": (MODEL, XYZ, STICK),
     "wide": (replace(MODEL, width=5.0), XYZ, TINY),
     "weighed bones": (replace(MODEL, bone_weight=0.3), XYZ, TINY),

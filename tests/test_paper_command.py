@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from symgnn.cli import main
-from symgnn.config import load_preset
+from symgnn.config import Preset, load_preset
 from symgnn.data import Store
 from symgnn.errors import InputError
 from symgnn.experiments.paper.numbers import paper_table
@@ -90,6 +90,15 @@ def test_addresses_follow_settings_and_data(motion: Store, tmp_path: Path):
     addresses = {one.address, *(Trained(each, None, motion, tmp_path).address for each in (seeded, wider))}
     addresses |= {Trained(preset, None, other, tmp_path).address, Trained(preset, "zero-velocity", motion, tmp_path).address}
     assert len(addresses) == 5
+
+
+def test_fields_that_came_later_leave_old_runs_where_they_are(motion: Store, tmp_path: Path):
+    """The address as it was before presets had ``model.joint``."""
+    old = replace(motion, about={**motion.about, "sha256": {"frames.npy": "0"}})
+    preset = Preset(name="a", description="", protocol="demo")
+    assert Trained(preset, None, old, tmp_path).address == "65f0b8d76c41"
+    alone = replace(preset, model=replace(preset.model, joint=False))
+    assert Trained(alone, None, old, tmp_path).address != "65f0b8d76c41"
 
 
 def _record() -> Record:

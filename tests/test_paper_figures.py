@@ -115,7 +115,7 @@ def test_windows_go_to_where_the_model_is(store: Store, tmp_path: Path):
 def test_graphs_that_cannot_be(store: Store, tmp_path: Path):
     with pytest.raises(InputError, match="no class 'running'"):
         clip_graphs(Told(tmp_path, by_motion), store, actions=["running"])
-    with pytest.raises(InputError, match="no actional graph"):
+    with pytest.raises(InputError, match="no actional graph of joints"):
         clip_graphs(Told(tmp_path, by_motion, actional=False), store)
     with pytest.raises(InputError, match="no clip of held-out has a class and 8 frames"):
         clip_graphs(Told(tmp_path, by_motion), store, splits=("held-out",))

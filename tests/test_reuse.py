@@ -61,6 +61,21 @@ def test_the_same_body_and_classes():
     torch.testing.assert_close(output.future, expected.future)
 
 
+def test_one_network_of_two():
+    """Bones alone take over the bone half, and give it back; the joints' weights fit nothing of it."""
+    own = preset()
+    two, one = (replace(own, model=replace(own.model, bone=True, joint=joint)) for joint in (True, False))
+    body = load_layout("kinect20")
+    torch.manual_seed(4)
+    both, alone = (build(each, body, len(CLASSES)).eval() for each in (two, one))
+    card = Card(two, body, CLASSES, ((0.0, 0.0, 0.0),) * len(body.joints), 25.0, "0.1.0")
+    found = reuse(alone, TrainedModel(both, card), body, CLASSES)
+    assert not found.new and found.shared == sum(weight.numel() for weight in both.networks[1].parameters())
+    back = build(two, body, len(CLASSES)).eval()
+    found = reuse(back, TrainedModel(alone, replace(card, preset=one)), body, CLASSES)
+    assert found.new and all(name.startswith("networks.0.") for name in found.new)
+
+
 def test_other_classes():
     """Scores of a class that both have are the old ones, wherever it stands now; the rest of the head is reused."""
     old, classes = trained(), ("wave", "jump", "run", "kick")

@@ -278,6 +278,8 @@ VARIANTS = {
     "only J-A, only J": {"graphs": "actional", "scales": "joint"},
     "only J-A, only P": {"graphs": "actional", "scales": "part"},
     "no bone": {"bone": False},
+    "only bone": {"joint": False},
+    "only bone, no prediction": {"joint": False, "prediction": False},
     "no recognition": {"recognition": False},
     "no prediction": {"prediction": False},
     "no actional weight": {"actional_weight": 0.0},
@@ -299,19 +301,20 @@ def test_variants(variant):
     config = replace(MODEL, **VARIANTS[variant])
     model, batch = make_model(**VARIANTS[variant]), make_batch()
     output = answer(model, batch.observed, 7)
-    assert (output.logits is not None) == config.recognition and (output.future is not None) == config.prediction
+    assert (output.logits is not None) == config.recognition and (output.future is not None) == config.predicts
     for found in (output.logits, output.future):
         assert found is None or bool(found.isfinite().all())
     if output.future is not None:
         assert output.future.shape == (6, 7, 5, 3)
         shorter = answer(model, batch.observed, 3).future
         torch.testing.assert_close(shorter, output.future[:, :3])
-    assert (output.actional is None) == (config.graphs == "structural" or config.scales == "part")
+    assert (output.actional is None) == (config.graphs == "structural" or config.scales == "part" or not config.joint)
     model.train()
     features = model.encode(batch.observed)
     scores = model.recognise(features)
     futures = model.predict(features, model.fuse(scores), 2)
-    assert len(scores) == (1 + config.bone) * config.recognition and len(futures) == (1 + config.bone) * config.prediction
+    networks = config.joint + config.bone
+    assert len(scores) == networks * config.recognition and len(futures) == networks * config.prediction
     sum((each.square().sum() for each in (*scores, *futures)), torch.zeros(())).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and bool(parameter.grad.isfinite().all()), name
@@ -328,6 +331,38 @@ def test_bone_scores_are_weighted():
         with torch.no_grad():
             joint, bone = model.eval().recognise(model.encode(observed))
         torch.testing.assert_close(answer(model, observed).logits, joint + weight * bone)
+
+
+def test_bones_alone_are_the_bone_half():
+    """Given the same weights, by their names (reading 48); with gaps, and folded too."""
+    both, observed = make_model(bone_weight=0.3).eval(), make_batch().observed
+    observed[0, 2:4, 1] = math.nan
+    alone = network(joint=False).double().eval()
+    fitting = {name: value for name, value in both.state_dict().items() if not name.startswith("networks.0.")}
+    alone.load_state_dict(fitting)
+    with torch.no_grad():
+        joint, bone = both.recognise(both.encode(observed))
+    assert float((joint - bone).abs().max()) > 1e-3
+    for model in (alone, alone.folded()):
+        output = answer(model, observed)
+        torch.testing.assert_close(output.logits, bone, rtol=1e-9, atol=1e-9)
+        assert output.future is None and output.actional is None
+    assert output.logits is not None
+    torch.testing.assert_close(answer(both, observed).logits, joint + 0.3 * output.logits, rtol=1e-9, atol=1e-9)
+    assert sum(weight.numel() for weight in alone.parameters()) == sum(
+        weight.numel() for weight in both.networks[1].parameters()
+    )
+
+
+def test_bones_alone_are_normalised_as_beside_joints():
+    frames = recordings()
+    both, alone = network().double(), network(joint=False).double()
+    both.fit_normalisation(frames)
+    alone.fit_normalisation(frames)
+    state = both.state_dict()
+    for name, buffer in alone.named_buffers():
+        if name.endswith(("mean", "scale", "rates")) and "running" not in name:
+            assert torch.equal(buffer, state[name]) and (name in ("mean", "bone_mean") or not buffer.eq(1).all()), name
 
 
 def test_two_joints_have_one_bone():

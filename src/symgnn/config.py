@@ -125,6 +125,9 @@ class ModelConfig:
     """Have a recognition head (Table 7: "No recg")."""
     prediction: bool = True
     """Have a prediction head (Table 3: "No pred")."""
+    joint: bool = True
+    """Have the joint network (Table 15: "Only Bone"). The bone network alone is trained as it is beside it and recognises; the
+    bones it predicts are no answer (reading 48)."""
     hidden: Count = 256
     """Hidden features of both heads and of the GRU (sec. 6.1.2)."""
     scaling: Literal["coordinate", "body"] = "coordinate"
@@ -182,6 +185,19 @@ class ModelConfig:
     def _has_a_block(cls, value: str, info: Any) -> str:
         if value == "part" and len(info.data.get("graph_channels", (1, 2))) == 1:
             raise ValueError("the part scale starts at block 2: expected two blocks or more in graph_channels")
+        return value
+
+    @property
+    def predicts(self) -> bool:
+        """Whether it answers where each joint will be."""
+        return self.prediction and self.joint
+
+    @field_validator("joint")
+    @classmethod
+    def _leaves_bones_that_recognise(cls, value: bool, info: Any) -> bool:
+        for other, why in (("bone", "there is no network"), ("recognition", "nothing is answered")):
+            if not value and not info.data.get(other, True):
+                raise ValueError(f"without the joint network and with {other} false {why}: expected {other} true")
         return value
 
     @field_validator("prediction")

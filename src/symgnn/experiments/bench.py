@@ -231,6 +231,8 @@ def _cases(name: str) -> list[Case]:
     def case(label: str, model: ModelConfig) -> Case:
         return Case(f"{name}, {label}", replace(preset, model=model), horizon)
 
+    if not preset.model.joint:
+        return [case("bones", preset.model)]
     joints = case("joints", replace(preset.model, bone=False))
     return [joints, case("joints + bones", preset.model)] if preset.model.bone else [joints]
 

@@ -31,7 +31,7 @@ def sizes(model: Standardised, horizon: int) -> list[Size]:
     """Parameters and cost of each part of each network, by torch's own counter on a real forward pass.
 
     The bone network's prediction head costs nothing here: its future is a training target that inference leaves out
-    (reading 15).
+    (readings 15 and 48).
 
     Args:
         model: a Sym-GNN, or a baseline, which is one part; it is left in the mode it was in.

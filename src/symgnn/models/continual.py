@@ -26,6 +26,8 @@ def reach(config: ModelConfig, observed: int) -> int:
 
 def why_not_continual(config: ModelConfig, observed: int) -> str | None:
     """What keeps a preset's network from going on from frame to frame; None where nothing does."""
+    if not config.joint:
+        return "model.joint is false: what a stream shows besides the class is the joints'"
     if config.padding != "none":
         return "model.padding is same: what a block computes depends on where its window starts"
     if infers_actional(config) and config.actional_in != "decoder":

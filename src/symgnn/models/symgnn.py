@@ -18,12 +18,13 @@ from symgnn.types import Output
 
 
 class SymGNN(Standardised):
-    """Symbiotic graph neural networks: a joint network and, unless the preset leaves it out, its dual bone network.
+    """Symbiotic graph neural networks: a joint network and its dual bone network, unless the preset leaves one of them out.
 
     The model owns its preprocessing: it normalises each coordinate by the training data's mean and scale (buffers), fills
     missing joints, derives the bones, and turns its predictions back into the units of the data. Training, streaming and export
     share it. The bone network sees the bones of the filled pose, child minus parent (reading 15), normalised by their own
-    statistics; its scores are added to the joint network's before the softmax.
+    statistics; its scores are added to the joint network's before the softmax. Alone it recognises: neither its future nor its
+    actional graph is of joints (reading 48).
 
     Args:
         config: the preset's network.
@@ -60,8 +61,11 @@ class SymGNN(Standardised):
         parents, children = torch.tensor(layout.edges).reshape(-1, 2).unbind(dim=1)
         self.register_buffer("bone_parents", parents, persistent=False)
         self.register_buffer("bone_children", children, persistent=False)
-        graphs = [joint_graph(layout)] + ([bone_graph(layout)] if config.bone else [])
-        self.networks = nn.ModuleList(Network(config, graph, observed, channels, classes) for graph in graphs)
+        # The bone network keeps its name where it is alone: weights fit whatever stands beside them.
+        joints = Network(config, joint_graph(layout), observed, channels, classes) if config.joint else nn.Identity()
+        self.networks = nn.ModuleList([joints])
+        if config.bone:
+            self.networks.append(Network(config, bone_graph(layout), observed, channels, classes))
 
     # -- units -----------------------------------------------------------------------------------------------------------
 
@@ -91,9 +95,9 @@ class SymGNN(Standardised):
         NaN where a joint is missing; a bone is missing where one of its ends is.
         """
         views = super().normalise(motion)
-        if len(self.networks) == 2:
+        if self.config.bone:
             views.append((self.bones(motion.to(self.mean.dtype)) - self.bone_mean) / self.bone_scale)
-        return views
+        return views if self.config.joint else views[1:]
 
     def bones(self, motion: Float[Tensor, "*axes joint channel"]) -> Float[Tensor, "*axes bone channel"]:
         """Child minus parent of every edge (reading 15)."""
@@ -150,6 +154,8 @@ class SymGNN(Standardised):
     ) -> Output:
         features = self.encode(observed)
         logits = self.fuse(self.recognise(features, together))
+        if not self.config.joint:
+            return Output(logits, None, None)  # reading 48
         # The bone network's future is a training target and nothing else (reading 15): only the joints' is computed here.
         futures = self.predict(features[:1], logits, horizon)
         return Output(logits, futures[0] if futures else None, features[0].actional)
@@ -189,6 +195,4 @@ class SymGNN(Standardised):
         return [parameter for head in heads if head is not None for parameter in head.parameters()]
 
     def _networks(self) -> Iterator[Network]:
-        for network in self.networks:
-            assert isinstance(network, Network)
-            yield network
+        return (network for network in self.networks if isinstance(network, Network))

@@ -72,7 +72,7 @@ class OnnxModel(Described):
         if horizon < 1:
             raise ValueError(f"a horizon is at least 1 frame, not {horizon}")
         feed: dict[str, np.ndarray] = {"observed": np.ascontiguousarray(windows)}
-        if self.preset.model.prediction:
+        if self.preset.model.predicts:
             feed["horizon"] = np.array(horizon, np.int64)
         if together is not None and sees_persons(self.card):
             feed["together"] = together.astype(np.int64)
@@ -222,16 +222,16 @@ def _look_at_graph(proto: "onnx.ModelProto", card: Card, where: str) -> None:
     data, model = card.preset.data, card.preset.model
     joints = card.layout.num_nodes, CHANNELS[data.space]
     inputs: _Signature = {"observed": (TensorProto.FLOAT, ("batch", data.observed, *joints))}
-    if model.prediction:
+    if model.predicts:
         inputs["horizon"] = (TensorProto.INT64, ())
     if sees_persons(card):
         inputs["together"] = (TensorProto.INT64, ("persons",))
     outputs: _Signature = {}
     if model.recognition:
         outputs["logits"] = (TensorProto.FLOAT, ("batch", len(card.class_names)))
-    if model.prediction:
+    if model.predicts:
         outputs["future"] = (TensorProto.FLOAT, ("batch", "future", *joints))
-    if model.graphs != "structural" and model.scales != "part":
+    if model.joint and model.graphs != "structural" and model.scales != "part":
         outputs["actional"] = (TensorProto.FLOAT, ("batch", joints[0], joints[0]))
     for what, values, expected in (("inputs", proto.graph.input, inputs), ("outputs", proto.graph.output, outputs)):
         found = {

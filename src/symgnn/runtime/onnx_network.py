@@ -44,24 +44,27 @@ def write_graph(network: SymGNN, horizon: int, version: str, *, int8: bool = Fal
     joints, channels = network.mean.shape
     config = network.config
     observed = graph.input("observed", TensorProto.FLOAT, ("batch", network.observed, joints, channels))
-    count = graph.input("horizon", TensorProto.INT64, (), default=np.array(horizon)) if config.prediction else None
+    count = graph.input("horizon", TensorProto.INT64, (), default=np.array(horizon)) if config.predicts else None
     persons = _Persons(graph) if config.recognition or config.placement != "none" else None
 
     placed = _Placed(network.placement, observed, persons)
     motion = _fill(placed.apply(observed), network.mean, network.observed, hold=config.padding == "none")
     views = [(motion - network.mean) * (1 / network.scale)]
-    if len(network.networks) == 2:
+    if config.bone:
         bones = motion.take(network.bone_children.numpy(), 2) - motion.take(network.bone_parents.numpy(), 2)
         views.append((bones - network.bone_mean) * (1 / network.bone_scale))
+    nodes = [joints, joints - 1]  # a bone less than joints
+    if not config.joint:
+        views, nodes = views[1:], nodes[1:]
     networks = [each for each in network.networks if isinstance(each, Network)]
     features = [_backbone(each.backbone, view, network.observed) for each, view in zip(networks, views, strict=True)]
     hidden, actional = features[0]
 
     logits = None
-    for number, (each, (of_nodes, _)) in enumerate(zip(networks, features, strict=True)):
+    for each, (of_nodes, _), count_of_nodes in zip(networks, features, nodes, strict=False):
         if each.recognition is not None:
             assert persons is not None
-            scores = _recognise(each.recognition, of_nodes, persons, joints - number)  # a bone less than joints
+            scores = _recognise(each.recognition, of_nodes, persons, count_of_nodes)
             logits = scores if logits is None else logits + scores * config.bone_weight
     if logits is not None:
         graph.output("logits", logits, ("batch", network.classes))
@@ -71,7 +74,7 @@ def write_graph(network: SymGNN, horizon: int, version: str, *, int8: bool = Fal
         future = _predict(head, hidden, actional, views[0], labels, count, joints, channels)
         future = placed.undo(future * network.scale + network.mean)
         graph.output("future", future, ("batch", "future", joints, channels))
-    if actional is not None:
+    if actional is not None and config.joint:
         graph.output("actional", actional, ("batch", joints, joints))
     return graph.model("symgnn", version)
 

@@ -120,7 +120,9 @@ def clip_graphs(
         with torch.inference_mode():
             actional = model(torch.from_numpy(np.stack(rows)).to(device_of(model)), 1).actional
         if actional is None:
-            raise InputError(f"{model.preset.name}: has no actional graph (model.graphs structural, or parts alone)")
+            raise InputError(
+                f"{model.preset.name}: has no actional graph of joints (model.graphs structural, parts or bones alone)"
+            )
         found.append(actional.float().cpu().numpy())
     clips = [store.clips[window.clip] for window in windows]
     names = tuple(f"{clip.recording} ({clip.source})" if clip.source else clip.recording for clip in clips)

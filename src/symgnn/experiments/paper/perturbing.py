@@ -131,7 +131,9 @@ def _response(
     placed, _ = network.place(observed)
     filled = fill_missing(placed, network.mean, hold=network.config.padding == "none")
     positions = network.normalise(filled)[0].transpose(1, 2).flatten(2).double()
-    actional = network.encode(placed)[0].actional
+    actional = network.encode(placed)[0].actional if network.config.joint else None
     if actional is None:
-        raise InputError("the network has no actional graph (model.graphs structural, or parts alone): nothing to compare")
+        raise InputError(
+            "the network has no actional graph of joints (model.graphs structural, parts or bones alone): nothing to compare"
+        )
     return positions, actional.double() @ positions

@@ -27,6 +27,10 @@ from symgnn.training import train
 NOISE_SEED = 0
 """Of the noise of Figs. 14 and 15: the same directions for every σ."""
 
+LATER: dict[str, dict[str, Any]] = {"model": {"joint": True}}
+"""Fields that presets did not have when runs were first kept, with what a preset without them did: so they leave addresses as
+they were, and what was trained before is found again."""
+
 
 class Interrupted(Exception):
     """A training was stopped by Ctrl-C; its last checkpoint is kept."""
@@ -63,6 +67,10 @@ class Trained:
         if self.baseline is not None:
             return address({"baseline": self.baseline, "seed": self.preset.training.seed}, self.store)
         values = preset_to_dict(self.preset)
+        for section, fields in LATER.items():
+            for name, before in fields.items():
+                if values[section][name] == before:
+                    del values[section][name]
         return address({name: values[name] for name in ("data", "model", "training")}, self.store)
 
     @property

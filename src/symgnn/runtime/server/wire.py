@@ -256,7 +256,7 @@ def model_to_dict(model: Described, horizon: int, max_horizon: int) -> dict[str,
         "horizon": horizon,
         "max_horizon": max_horizon,
         "recognises": model.preset.model.recognition,
-        "predicts": model.preset.model.prediction,
+        "predicts": model.preset.model.predicts,
         "symgnn": version("symgnn"),
         "engine": "onnx" if isinstance(model, Engine) else "torch",
         "drawing": {
