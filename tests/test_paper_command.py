@@ -1,13 +1,17 @@
 """The paper's tables from one command: records, plans, addresses, and what is printed."""
 
+import io
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
 from symgnn.cli import main
 from symgnn.config import Preset, load_preset
@@ -15,6 +19,7 @@ from symgnn.data import Store
 from symgnn.errors import InputError
 from symgnn.experiments.paper.numbers import paper_table
 from symgnn.experiments.paper.records import Record, Row, Setting, check, find_record, records, resolve
+from symgnn.experiments.paper.report import sheet_text
 from symgnn.experiments.paper.runner import Options, Plan, parse_duration, plan
 from symgnn.experiments.paper.runs import Trained
 from symgnn.experiments.paper.sheet import interval, sheet
@@ -222,3 +227,45 @@ def test_plans_made_at_once_lose_nothing(motion: Store, tmp_path: Path, tiny_pre
         list(pool.map(lambda seed: _plan(motion, tmp_path, tiny_preset, steps=10, seeds=(seed,)), range(6)))
     (path,) = (tmp_path / "tables").glob("*.json")
     assert json.loads(path.read_text())["seeds"] == [0, 1, 2, 3, 4, 5]
+
+
+def _judged_as(patch: pytest.MonkeyPatch, found: Callable[[Trained], dict[str, Any]]) -> None:
+    """Results that need no training."""
+    nothing = {"missing": [], "average": {}, "actions": {}, "top1": None, "top1_interval": None, "top5": None}
+    patch.setattr(Trained, "finished", True)
+    patch.setattr(Trained, "judged", lambda self, *_: {**nothing, **found(self)})
+
+
+def _errors(errors: dict[str, dict[int, float]]) -> dict[str, Any]:
+    """A result's errors of each action and time."""
+    times = [str(time) for time in next(iter(errors.values()))]
+    actions = {name: {"angle_mae": {str(time): value for time, value in each.items()}} for name, each in errors.items()}
+    average = {time: sum(each["angle_mae"][time] for each in actions.values()) / len(actions) for time in times}
+    return {"actions": actions, "average": {"angle_mae": average}}
+
+
+def _printed(made: Plan) -> str:
+    console = Console(width=200, file=io.StringIO())
+    console.print(sheet_text(sheet(made)))
+    return console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_an_interval_stands_beside_the_accuracy_it_is_of(motion: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Two benchmarks whose numbers lie in each other's intervals, and a top-5 that does too."""
+    results = {
+        4: {"top1": 0.50, "top1_interval": [0.41, 0.61], "top5": 0.55},
+        5: {"top1": 0.45, "top1_interval": [0.32, 0.62], "top5": 0.58},
+    }
+    _judged_as(monkeypatch, lambda run: results[run.preset.data.future])
+    settings = tuple(Setting(preset="demo", group=name, set={"data.future": future}) for name, future in (("A", 4), ("B", 5)))
+    record = Record(name="recipe", about="a trial", settings=settings, shows="accuracies", rows={"Sym-GNN": Row()})
+    made = plan(record, Options(out=tmp_path, stores=(motion,), folders=()), print)
+    (line,) = sheet(made).lines
+    assert {column: cell.wilson for column, cell in line.cells.items()} == {
+        ("A", "Top-1"): pytest.approx((41, 61)),
+        ("A", "Top-5"): None,
+        ("B", "Top-1"): pytest.approx((32, 62)),
+        ("B", "Top-5"): None,
+    }
+    printed = _printed(made)
+    assert "50.0 [41.0, 61.0]" in printed and "45.0 [32.0, 62.0]" in printed and printed.count("[") == 2

@@ -89,7 +89,7 @@ def _table(sheet: Sheet, columns: Sequence[Column], title: str, *, facts: bool =
     for name in ("steps", "minutes", "parameters") if facts else ():
         table.add_column(name, justify="right")
     for line in sheet.lines:
-        cells = [_words(sheet, line.cells.get(column), line) for column in columns]
+        cells = [_words(sheet, line.cells.get(column)) for column in columns]
         table.add_row(Text(line.name), *cells, *(_facts(line) if facts else ()))
     return table
 
@@ -103,7 +103,7 @@ def _html_table(sheet: Sheet, columns: Sequence[Column], *, facts: bool) -> str:
         cells = [f"<td>{escape(line.name)}</td>"]
         for column in columns:
             cell = line.cells.get(column)
-            ours = "" if cell is None else escape(_ours(sheet, cell, line))
+            ours = "" if cell is None else escape(_ours(sheet, cell))
             ours = f"<b>{ours}</b>" if cell is not None and cell.mean == best[column] else ours
             beside = "" if cell is None or cell.paper is None else f"<br><small>{escape(_beside(sheet, cell))}</small>"
             cells.append(f"<td class=number>{ours}{beside}</td>")
@@ -129,18 +129,18 @@ def _heading(sheet: Sheet, column: Column, columns: Sequence[Column]) -> str:
     return place if one_group else f"{group.replace('_', ' ')} {place}".strip()
 
 
-def _words(sheet: Sheet, cell: Cell | None, line: Line) -> str:
+def _words(sheet: Sheet, cell: Cell | None) -> str:
     if cell is None:
         return ""
-    return _ours(sheet, cell, line) + ("" if cell.paper is None else f" ({_beside(sheet, cell)})")
+    return _ours(sheet, cell) + ("" if cell.paper is None else f" ({_beside(sheet, cell)})")
 
 
-def _ours(sheet: Sheet, cell: Cell, line: Line) -> str:
+def _ours(sheet: Sheet, cell: Cell) -> str:
     words = f"{cell.mean:.{sheet.digits}f}"
     if cell.half is not None:
         words += f" ± {cell.half:.{sheet.digits}f}"
-    elif line.interval is not None and line.interval[0] <= cell.mean <= line.interval[1] and line.seeds == 1:
-        words += f" [{line.interval[0]:.1f}, {line.interval[1]:.1f}]"
+    elif cell.wilson is not None:
+        words += f" [{cell.wilson[0]:.1f}, {cell.wilson[1]:.1f}]"
     return words
 
 

@@ -37,6 +37,8 @@ class Cell:
     """Half of the 95 % interval of that mean (Student's t); None with one seed."""
     paper: float | None
     """The paper's, where it has one to compare with."""
+    wilson: tuple[float, float] | None = None
+    """Of a single seed's top-1 accuracy: Wilson's 95 % interval, in per cent."""
 
     @property
     def gap(self) -> float | None:
@@ -58,8 +60,6 @@ class Line:
     seconds: float
     """Of training, over all seeds."""
     parameters: int | None
-    interval: tuple[float, float] | None
-    """Wilson's 95 % interval of the first seed's top-1 accuracy, in per cent."""
     machine: str | None
 
 
@@ -103,26 +103,25 @@ def sheet(made: Plan) -> Sheet:
         if not done:
             missing.append(f"{name}: not trained yet")
         found: dict[int, dict[Column, float]] = {}
-        interval = None
+        wilson: dict[Column, tuple[float, float]] = {}
         for job in done:
             result = job.trained.judged(record.rows[name].judge, made.options.selection) if _judged(record) else None
             figures = _figures(record, job, result, covered, made.options.selection)
             found.setdefault(job.seed, {}).update(figures)
             if result is not None:
                 gaps |= dict.fromkeys(result["missing"])
-                if result["top1_interval"] is not None and interval is None:
-                    interval = (100 * result["top1_interval"][0], 100 * result["top1_interval"][1])
+                if (top1 := _top1(record, job)) in figures and result["top1_interval"] is not None:
+                    wilson.setdefault(top1, (100 * result["top1_interval"][0], 100 * result["top1_interval"][1]))
         values[name] = found
         trained = [job for job in done if job.trained.baseline is None]
         lines.append(
             Line(
                 name,
-                {column: _cell(record, name, column, found, carried, covered) for column in _columns(found)},
+                {column: _cell(record, name, column, found, wilson, carried, covered) for column in _columns(found)},
                 len(found),
                 trained[0].trained.preset.training.steps if trained else None,
                 math.fsum(job.trained.seconds for job in trained),
                 trained[0].trained.parameters if trained else None,
-                interval if record.shows.startswith("accurac") else None,
                 trained[0].trained.machine if trained else None,
             )
         )
@@ -180,8 +179,7 @@ def _figures(
     record: Record, job: Job, result: Mapping[str, Any] | None, covered: Sequence[str], selection: str
 ) -> dict[Column, float]:
     """What a table shows of one run."""
-    row = record.rows[job.row]
-    group = row.group or job.setting.group or "ours"
+    group = _group(record, job)
     if record.shows == "ratio":
         return {(group, ""): _ratio(job, selection)}
     if result is None:
@@ -191,10 +189,8 @@ def _figures(
             return {}
         if record.shows == "accuracy":
             return {(group, ""): 100 * result["top1"]}
-        # Table 2 names its columns so, Table 3 has them below each data set.
-        pairs = {"Top-1": result["top1"], "Top-5": result["top5"]}
-        at = (lambda tick: (tick, "")) if group == "ours" else (lambda tick: (group, tick))
-        return {at(tick): 100 * value for tick, value in pairs.items() if value is not None}
+        pairs = {_top1(record, job): result["top1"], _top1(record, job, "Top-5"): result["top5"]}
+        return {column: 100 * value for column, value in pairs.items() if value is not None}
     numbers = record.numbers
     metric = "pck" if numbers is not None and numbers.metric == "pck" else "angle_mae"
     if metric not in result["average"]:
@@ -225,6 +221,18 @@ def _figures(
     return {column: value for column, value in found.items() if wanted is None or column[1] in wanted}
 
 
+def _group(record: Record, job: Job) -> str:
+    return record.rows[job.row].group or job.setting.group or "ours"
+
+
+def _top1(record: Record, job: Job, tick: str = "Top-1") -> Column:
+    """Column of the top-1 accuracy, or the top-5: Table 2 names its columns so, Table 3 has them below each data set."""
+    group = _group(record, job)
+    if record.shows == "accuracy":
+        return group, ""
+    return (tick, "") if group == "ours" else (group, tick)
+
+
 def _ratio(job: Job, selection: str) -> float:
     noise = job.trained
 
@@ -253,11 +261,13 @@ def _cell(
     name: str,
     column: Column,
     found: Mapping[int, Mapping[Column, float]],
+    wilson: Mapping[Column, tuple[float, float]],
     carried: bool,
     covered: Sequence[str],
 ) -> Cell:
     values = [figures[column] for figures in found.values() if column in figures]
-    return Cell(statistics.fmean(values), interval(values), None if carried else _paper(record, name, column, covered))
+    paper = None if carried else _paper(record, name, column, covered)
+    return Cell(statistics.fmean(values), interval(values), paper, wilson.get(column) if len(values) == 1 else None)
 
 
 def _paper(record: Record, name: str, column: Column, covered: Sequence[str]) -> float | None:
