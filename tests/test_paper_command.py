@@ -269,3 +269,26 @@ def test_an_interval_stands_beside_the_accuracy_it_is_of(motion: Store, tmp_path
     }
     printed = _printed(made)
     assert "50.0 [41.0, 61.0]" in printed and "45.0 [32.0, 62.0]" in printed and printed.count("[") == 2
+
+
+def test_the_row_of_reference_is_the_network_of_the_paper():
+    for name, record in records().items():
+        if record.reference not in record.rows:
+            assert name in ("fig9", "fig15")  # pairs at each ratio; and a quantity of one network
+            continue
+        for setting in record.settings:
+            made = resolve(record, record.reference, setting, setting.preset)
+            plain = resolve(replace(record, rows={record.reference: Row()}), record.reference, setting, setting.preset)
+            assert (made.model, made.training) == (plain.model, plain.training), name
+    with pytest.raises(InputError, match="no row '5%'"):
+        check(replace(records()["table9"], reference="5%"))
+
+
+def test_rows_are_compared_with_the_row_of_reference(motion: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """By hand: differences of 10 and 12 points have the mean 11 and an interval of 12.706 · 1.414 / 1.414 = 12.706."""
+    top1 = {(0, 0.0): 0.70, (1, 0.0): 0.72, (0, 0.1): 0.60, (1, 0.1): 0.60}
+    _judged_as(monkeypatch, lambda run: {"top1": top1[run.preset.training.seed, run.preset.training.noisy_targets]})
+    rows = {"0%": Row(), "10%": Row(set={"training.noisy_targets": 0.1})}
+    record = Record(name="recipe", about="", settings=(Setting(preset="demo"),), shows="accuracy", rows=rows, reference="0%")
+    made = plan(record, Options(out=tmp_path, stores=(motion,), folders=(), seeds=(0, 1)), print)
+    assert sheet(made).compared == ("0% less 10%, 2 seeds: ours +11.000 ± 12.706 (inside the noise)",)

@@ -87,6 +87,8 @@ class Record:
     """Other data that the experiment is carried to, by name."""
     axis: str | None = None
     """What the rows' names are values of, where they are points of a curve."""
+    reference: str = "Sym-GNN"
+    """The row that the others are compared with over the seeds; where there is no such row, none is."""
     note: str | None = None
     """What a reader has to know."""
     about: str | None = None
@@ -190,7 +192,9 @@ def resolve(
 
 
 def check(record: Record) -> None:
-    """Raise where a row's paper row, or a setting's group, is not in the paper's numbers."""
+    """Raise where a row's paper row, or a setting's group, is not in the paper's numbers, or the reference is no row."""
+    if record.reference not in record.rows and record.reference != "Sym-GNN":
+        raise InputError(f"{record.name}: there is no row {record.reference!r} to compare with")
     numbers = record.numbers
     if numbers is None:
         return

@@ -83,7 +83,7 @@ class Sheet:
     """Those actions."""
     lines: tuple[Line, ...]
     compared: tuple[str, ...]
-    """Sym-GNN beside the other rows, a sentence each."""
+    """The row of reference beside the others, a sentence each."""
     notes: tuple[str, ...]
     missing: tuple[str, ...]
 
@@ -144,7 +144,7 @@ def sheet(made: Plan) -> Sheet:
         means=tuple(dict.fromkeys(tick for group, tick in columns if group == MEAN)),
         covered=covered,
         lines=tuple(lines),
-        compared=tuple(_compared(values, columns)),
+        compared=tuple(_compared(record.reference, values, columns)),
         notes=tuple(notes),
         missing=tuple(dict.fromkeys((*missing, *gaps))),
     )
@@ -284,16 +284,18 @@ def _paper(record: Record, name: str, column: Column, covered: Sequence[str]) ->
     return numbers.value(row, group, tick)
 
 
-def _compared(values: Mapping[str, Mapping[int, Mapping[Column, float]]], columns: Sequence[Column]) -> list[str]:
-    """Sym-GNN less each other row on the same seeds, with the interval of that difference; inside the noise is said."""
-    mine = values.get("Sym-GNN")
+def _compared(
+    reference: str, values: Mapping[str, Mapping[int, Mapping[Column, float]]], columns: Sequence[Column]
+) -> list[str]:
+    """One row less each other on the same seeds, with the interval of that difference; inside the noise is said."""
+    mine = values.get(reference)
     if not mine or len(mine) < 2:
         return []
     shown = [column for column in dict.fromkeys(columns) if column[0] in (MEAN, "average")] or list(dict.fromkeys(columns))[:2]
     sentences = []
     for name, other in values.items():
         seeds = sorted(set(mine) & set(other))
-        if name == "Sym-GNN" or len(seeds) < 2:
+        if name == reference or len(seeds) < 2:
             continue
         parts = []
         for column in shown:
@@ -306,7 +308,7 @@ def _compared(values: Mapping[str, Mapping[int, Mapping[Column, float]]], column
             noise = " (inside the noise)" if abs(mean) <= half else ""
             parts.append(f"{_label(column)} {mean:+.3f} ± {half:.3f}{noise}")
         if parts:
-            sentences.append(f"Sym-GNN less {name}, {len(seeds)} seeds: {'; '.join(parts)}")
+            sentences.append(f"{reference} less {name}, {len(seeds)} seeds: {'; '.join(parts)}")
     return sentences
 
 
