@@ -18,11 +18,11 @@ from symgnn.config import Preset, load_preset
 from symgnn.data import Store
 from symgnn.errors import InputError
 from symgnn.experiments.paper.numbers import paper_table
-from symgnn.experiments.paper.records import Record, Row, Setting, check, find_record, records, resolve
+from symgnn.experiments.paper.records import Judge, Record, Row, Setting, check, find_record, records, resolve
 from symgnn.experiments.paper.report import sheet_text
 from symgnn.experiments.paper.runner import Options, Plan, parse_duration, plan
 from symgnn.experiments.paper.runs import Trained
-from symgnn.experiments.paper.sheet import interval, sheet
+from symgnn.experiments.paper.sheet import RELATIVE, interval, sheet
 
 ACTIONS = ("basketball", "jumping", "running", "soccer", "walking")
 
@@ -292,3 +292,38 @@ def test_rows_are_compared_with_the_row_of_reference(motion: Store, tmp_path: Pa
     record = Record(name="recipe", about="", settings=(Setting(preset="demo"),), shows="accuracy", rows=rows, reference="0%")
     made = plan(record, Options(out=tmp_path, stores=(motion,), folders=(), seeds=(0, 1)), print)
     assert sheet(made).compared == ("0% less 10%, 2 seeds: ours +11.000 ± 12.706 (inside the noise)",)
+
+
+def test_errors_stand_beside_their_ratio_to_zero_velocity(motion: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Two actions and five times by hand: halves of one, three quarters of the other; 560 ms does not count."""
+    times = (80, 160, 320, 400, 560, 1000)
+    walk, run = motion.class_names[:2]
+    zero = {walk: {time: time / 100 for time in times}, run: {time: time / 10 for time in times}}
+    mine = {walk: {time: time / 200 for time in times}, run: {time: 0.75 * time / 10 for time in times}}
+    mine[walk][560] = 99.0
+    short = {name: {time: value for time, value in each.items() if time < 1000} for name, each in mine.items()}
+
+    def found(run: Trained) -> dict[str, Any]:
+        return _errors(zero if run.baseline else short if run.preset.data.future == 4 else mine)
+
+    _judged_as(monkeypatch, found)
+    monkeypatch.setattr(Trained, "actions", lambda *_: (walk, run))
+    rows = {"Sym-GNN": Row(), "short": Row(set={"data.future": 4}), "ZeroV": Row(baseline="zero-velocity")}
+    record = replace(_record(), rows=rows)
+    made = plan(record, Options(out=tmp_path, stores=(motion,), folders=()), print)
+    shares = {line.name: line.cells[RELATIVE].mean for line in sheet(made).lines if RELATIVE in line.cells}
+    assert shares == {"Sym-GNN": pytest.approx(0.625), "ZeroV": pytest.approx(1.0)}
+    assert "/ ZeroV" in _printed(made)
+    alone = plan(record, replace(made.options, only=("Sym-GNN",)), print)
+    assert RELATIVE not in sheet(alone).columns
+
+
+def test_actions_of_held_out_recordings_are_no_test_data(motion: Store, tmp_path: Path):
+    """Without a single test clip of a class, it is covered where a training recording of it was held out."""
+    clips = tuple(replace(clip, split="other") if clip.label == 0 and clip.split == "test" else clip for clip in motion.clips)
+    preset = load_preset("demo")
+    preset = replace(preset, training=replace(preset.training, validation=0.3))
+    run = Trained(preset, None, replace(motion, clips=clips), tmp_path)
+    first = motion.class_names[0]
+    assert first not in run.actions(Judge()) and len(run.actions(Judge())) == len(motion.class_names) - 1
+    assert first in run.actions(Judge(held_out=True))

@@ -223,6 +223,14 @@ class Trained:
             what["validation"] = self.preset.training.validation
         return self.kept({**what, **asdict(judge)}, find)
 
+    def actions(self, judge: Judge) -> tuple[str, ...]:
+        """Those with recordings to train on and to be judged on, in the order of their classes."""
+        learnt, judged = self.store.select(split="train"), self.store.select(split="test")
+        if judge.held_out:
+            learnt, judged = split_recordings(self.store, self.preset.training.validation, self.preset.training.seed)
+        labels = {self.store.clips[index].label for index in learnt} & {self.store.clips[index].label for index in judged}
+        return tuple(self.store.class_names[label] for label in sorted(labels) if label >= 0)
+
     def shortened(self, steps: int) -> "Trained":
         """The same with fewer steps; its checkpoints and validations come ten times in all, or as often as they did."""
         training = self.preset.training

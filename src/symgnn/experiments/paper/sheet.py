@@ -13,7 +13,7 @@ from symgnn.experiments.paper.numbers import Tick
 from symgnn.experiments.paper.perturbing import perturbation_ratio, sigma_for
 from symgnn.experiments.paper.records import PICTURES, Record
 from symgnn.experiments.paper.runner import Job, Plan
-from symgnn.experiments.paper.runs import NOISE_SEED, Trained
+from symgnn.experiments.paper.runs import NOISE_SEED
 from symgnn.experiments.paper.speed import frames_in
 
 Column = tuple[str, Tick]
@@ -21,6 +21,10 @@ Column = tuple[str, Tick]
 
 MEAN = "mean"
 """The group of the means over the actions that compare."""
+RELATIVE: Column = ("average", "/ ZeroV")
+"""Errors over zero velocity's."""
+TIMES = (80, 160, 320, 400, 1000)
+"""Milliseconds that their mean is over."""
 SHORT = 400
 """Milliseconds up to which "mean-error" averages (sec. 6.3)."""
 FRAME_PERIOD = 20.0
@@ -95,9 +99,10 @@ def sheet(made: Plan) -> Sheet:
     by_row: dict[str, list[Job]] = {}
     for job in made.jobs:
         by_row.setdefault(job.row, []).append(job)
-    covered = _covered(record, [job.trained for job in made.jobs], carried)
+    covered = _covered(record, made.jobs, carried)
     lines, values, missing = [], {}, list(made.missing)
     gaps: dict[str, None] = {}
+    standing = _zero_velocity(record, made)
     for name, jobs in by_row.items():
         done = [job for job in jobs if job.trained.finished]
         if not done:
@@ -107,6 +112,9 @@ def sheet(made: Plan) -> Sheet:
         for job in done:
             result = job.trained.judged(record.rows[name].judge, made.options.selection) if _judged(record) else None
             figures = _figures(record, job, result, covered, made.options.selection)
+            if (zero := standing.get((job.seed, job.setting.preset))) is not None and result is not None:
+                relative = relative_error(result, zero, covered)
+                figures |= {} if relative is None else {RELATIVE: relative}
             found.setdefault(job.seed, {}).update(figures)
             if result is not None:
                 gaps |= dict.fromkeys(result["missing"])
@@ -132,6 +140,9 @@ def sheet(made: Plan) -> Sheet:
         notes.append("One seed: no interval is known, and small differences may be chance.")
     if record.shows == "errors" and covered:
         notes.append(f"Means are over {', '.join(covered)}: the actions that have recordings to train and to test on.")
+    if RELATIVE in columns:
+        times = ", ".join(map(str, TIMES))
+        notes.append(f"/ ZeroV is the mean over these actions and {times} ms of the error over zero velocity's.")
     return Sheet(
         record=record,
         title=made.title,
@@ -161,18 +172,55 @@ def _judged(record: Record) -> bool:
     return record.shows not in (*PICTURES, "ratio")
 
 
-def _covered(record: Record, runs: Sequence[Trained], carried: bool) -> tuple[str, ...]:
-    """Actions that compare: with recordings to train on and to test on, and of the paper's table where it is its own."""
-    if not record.shows.startswith(("errors", "mean-error", "speed")) or not runs:
+def relative_error(result: Mapping[str, Any], zero: Mapping[str, Any], covered: Sequence[str]) -> float | None:
+    """The mean over actions and ``TIMES`` of the angle error over zero velocity's: no action counts more for moving more.
+
+    Args:
+        result: a judged network, as plain values.
+        zero: zero velocity on the same clips.
+        covered: the actions.
+
+    Returns:
+        The mean; None where an action or a time is missing.
+    """
+    shares = []
+    for action in covered:
+        mine, theirs = (each["actions"].get(action, {}).get("angle_mae", {}) for each in (result, zero))
+        for time in map(str, TIMES):
+            if mine.get(time) is None or not theirs.get(time):
+                return None
+            shares.append(mine[time] / theirs[time])
+    return statistics.fmean(shares) if shares else None
+
+
+def _zero_velocity(record: Record, made: Plan) -> dict[tuple[int, str], Mapping[str, Any]]:
+    """Results of zero velocity in a table of mean errors, by seed and setting: recordings held out go by the seed."""
+    if record.shows != "mean-errors":
+        return {}
+    return {
+        (job.seed, job.setting.preset): job.trained.judged(record.rows[job.row].judge, made.options.selection)
+        for job in made.jobs
+        if record.rows[job.row].baseline == "zero-velocity"
+    }
+
+
+def _covered(record: Record, jobs: Sequence[Job], carried: bool) -> tuple[str, ...]:
+    """Actions that compare: with recordings to train on and to be judged on, and of the paper's table where it is its own."""
+    if not record.shows.startswith(("errors", "mean-error", "speed")) or not jobs:
         return ()
-    store = runs[0].store
-    learnt = {store.clips[index].label for index in store.select(split="train")}
-    tested = {store.clips[index].label for index in store.select(split="test")}
-    names = [store.class_names[label] for label in sorted(learnt & tested) if label >= 0]
+    names = jobs[0].trained.store.class_names
+    judged: dict[object, tuple[str, ...]] = {}
+    for job in jobs:
+        judge, training = record.rows[job.row].judge, job.trained.preset.training
+        key = (job.trained.store.path, (training.validation, training.seed) if judge.held_out else None)
+        if key not in judged:
+            judged[key] = job.trained.actions(judge)
+    for here in judged.values():
+        names = tuple(name for name in names if name in here)
     numbers = record.numbers
     if record.shows == "errors" and not carried and numbers is not None:
-        names = [name for name in names if name in numbers.groups]
-    return tuple(names)
+        names = tuple(name for name in names if name in numbers.groups)
+    return names
 
 
 def _figures(
