@@ -327,3 +327,18 @@ def test_actions_of_held_out_recordings_are_no_test_data(motion: Store, tmp_path
     first = motion.class_names[0]
     assert first not in run.actions(Judge()) and len(run.actions(Judge())) == len(motion.class_names) - 1
     assert first in run.actions(Judge(held_out=True))
+
+
+def test_graphs_and_hops_stand_in_one_column(motion: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Of Table 12 the paper has 0.622 for Only J-S, Γ = 1, 0.618 for Only J-A and 0.616 for full, Γ = 1."""
+    action = motion.class_names[0]
+    _judged_as(monkeypatch, lambda _: _errors({action: {80: 0.5, 400: 0.7}}))
+    monkeypatch.setattr(Trained, "actions", lambda *_: (action,))
+    record = replace(records()["table12"], settings=(Setting(preset="demo"),))
+    made = plan(record, Options(out=tmp_path, stores=(motion,), folders=()), print)
+    found = sheet(made)
+    assert len(found.columns) == 1 and all(len(line.cells) == 1 for line in found.lines)
+    paper = {line.name: cell.paper for line in found.lines for cell in line.cells.values()}
+    wanted = {"Only J-S, Γ = 1": 0.622, "Only J-S, Γ = 4": 0.618, "Only J-A": 0.618, "Only P": 0.615, "full, Γ = 1": 0.616}
+    assert {name: paper[name] for name in wanted} == wanted
+    assert "0.600 (0.616, -0.016)" in _printed(made)

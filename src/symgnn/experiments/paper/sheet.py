@@ -227,7 +227,7 @@ def _figures(
     record: Record, job: Job, result: Mapping[str, Any] | None, covered: Sequence[str], selection: str
 ) -> dict[Column, float]:
     """What a table shows of one run."""
-    group = _group(record, job)
+    group = _group(job)
     if record.shows == "ratio":
         return {(group, ""): _ratio(job, selection)}
     if result is None:
@@ -269,13 +269,14 @@ def _figures(
     return {column: value for column, value in found.items() if wanted is None or column[1] in wanted}
 
 
-def _group(record: Record, job: Job) -> str:
-    return record.rows[job.row].group or job.setting.group or "ours"
+def _group(job: Job) -> str:
+    # A row of the paper's table by column stands in one column here: the numbers of ablations are read below each other.
+    return job.setting.group or "ours"
 
 
 def _top1(record: Record, job: Job, tick: str = "Top-1") -> Column:
     """Column of the top-1 accuracy, or the top-5: Table 2 names its columns so, Table 3 has them below each data set."""
-    group = _group(record, job)
+    group = _group(job)
     if record.shows == "accuracy":
         return group, ""
     return (tick, "") if group == "ours" else (group, tick)
@@ -327,6 +328,7 @@ def _paper(record: Record, name: str, column: Column, covered: Sequence[str]) ->
         parts = [numbers.value(row, action, tick) for action in covered] if tick in numbers.ticks else []
         known = [part for part in parts if part is not None]
         return math.fsum(known) / len(known) if known and len(known) == len(parts) else None
+    group = record.rows[name].group or group
     if group not in numbers.groups or tick not in numbers.ticks:
         return None
     return numbers.value(row, group, tick)
