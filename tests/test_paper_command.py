@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from symgnn.cli import main
-from symgnn.config import Preset, load_preset
+from symgnn.config import Preset, load_preset, preset_names
 from symgnn.data import Store
 from symgnn.errors import InputError
 from symgnn.experiments.paper.numbers import paper_table
@@ -342,3 +342,10 @@ def test_graphs_and_hops_stand_in_one_column(motion: Store, tmp_path: Path, monk
     wanted = {"Only J-S, Γ = 1": 0.622, "Only J-S, Γ = 4": 0.618, "Only J-A": 0.618, "Only P": 0.615, "full, Γ = 1": 0.616}
     assert {name: paper[name] for name in wanted} == wanted
     assert "0.600 (0.616, -0.016)" in _printed(made)
+
+
+def test_what_a_note_tells_to_type_is_there():
+    """Fig. 10's other half is of other data than its record: no option of paper run brings it."""
+    note = records()["fig10"].note
+    assert note is not None and "--preset" not in note and "train ntu60-xsub --model.actional-weight" in note
+    assert records()["fig10"].settings[0].preset == "h36m-short" and "ntu60-xsub" in preset_names()
