@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -161,7 +162,7 @@ def test_tasks_of_an_array_are_commands(shared_data: Path, tmp_path: Path):
     """Run in bash with a command of that name that says what it was given."""
     script, out, folder = tmp_path / "job.sh", str(tmp_path / "o"), str(shared_data / "cmu_mocap")
     words = ["paper", "run", "table14", "--on", "cmu", "--steps", "10", "--data", folder, "--out", out, "--slurm", str(script)]
-    assert main(words) == 0
+    assert main([*words, "--selection", "validation", "--device", "cpu", "--seed", "3"]) == 0
     fake = tmp_path / "bin" / "symgnn"
     fake.parent.mkdir()
     fake.write_text('#!/bin/sh\nfor word in "$@"; do echo "$word"; done\n')
@@ -171,6 +172,8 @@ def test_tasks_of_an_array_are_commands(shared_data: Path, tmp_path: Path):
     given = done.stdout.splitlines()
     assert given[:3] == ["paper", "run", "table14"]
     assert given[given.index("--only") + 1] == "β = 0, 1" and given[given.index("--steps") + 1] == "10"
+    assert given[given.index("--selection") + 1] == "validation" and given[given.index("--device") + 1] == "cpu"
+    assert given[given.index("--seed") + 1] == "3"
     assert "#SBATCH --array=0-2" in script.read_text()
 
 
@@ -349,3 +352,24 @@ def test_what_a_note_tells_to_type_is_there():
     note = records()["fig10"].note
     assert note is not None and "--preset" not in note and "train ntu60-xsub --model.actional-weight" in note
     assert records()["fig10"].settings[0].preset == "h36m-short" and "ntu60-xsub" in preset_names()
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (["--seed", "3"], ["--seed 3"]),
+        (["--seeds", "2", "--selection", "validation"], ["--selection validation", "--seeds 2"]),
+        (["--seed", "0"], ["table7 --data"]),
+    ],
+)
+def test_a_report_tells_the_command_of_its_plan(
+    asked: list[str], told: list[str], shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    words = ["paper", "run", "table7", "--data", str(shared_data / "cmu_mocap"), "--out", str(tmp_path), "--only", "ZeroV"]
+    assert main([*words, *asked]) == 0
+    page = tmp_path / "page.html"
+    assert main(["paper", "report", "--out", str(tmp_path), "--html", str(page)]) == 0
+    (command,) = re.findall(r"<code>(symgnn paper run .*?)</code>", page.read_text(encoding="utf-8"))
+    assert all(part in command for part in told)
+    assert command.count("--seed") == len([word for word in asked if word.startswith("--seed") and asked != ["--seed", "0"]])
+    capsys.readouterr()

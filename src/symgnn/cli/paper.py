@@ -153,7 +153,18 @@ def paper_run(
             "paper",
             "run",
             record.name,
-            *_words({"data": data, "budget": budget, "steps": steps, "preset": preset, "on": on, "out": str(out)}),
+            *_words(
+                {
+                    "data": data,
+                    "budget": budget,
+                    "steps": steps,
+                    "preset": preset,
+                    "on": on,
+                    "selection": selection,
+                    "out": str(out),
+                    "device": device,
+                }
+            ),
         ]
         write_whole(slurm, slurm_script(made, [shlex.quote(word) for word in words]).encode())
         say(f"wrote {slurm}; submit it with sbatch")
@@ -235,9 +246,8 @@ def _plans(out: Path) -> "list[tuple[Plan, str]]":
         command = ["symgnn", "paper", "run", name, *_words({**values, "out": str(out)})]
         if set(options.only) != set(find_record(name).rows):
             command += [word for row in options.only for word in ("--only", row)]
-        if len(options.seeds) > 1:
-            command += ["--seeds", str(len(options.seeds))]
-        found.append((plan(find_record(name), options, say), shlex.join(command)))
+        commands = [shlex.join([*command, *each]) for each in _seeds(options.seeds)]
+        found.append((plan(find_record(name), options, say), "; ".join(commands)))
     if not found:
         raise InputError(f"{out}: nothing has been run there: symgnn paper run TABLE, or another --out")
     found.sort(key=lambda pair: list(_order()).index(pair[0].record.name))
@@ -250,6 +260,13 @@ def _order() -> list[str]:
     return list(records())
 
 
+def _seeds(seeds: tuple[int, ...]) -> list[list[str]]:
+    """Words for seeds: those from 0 on are one command's, others are one each."""
+    if seeds == tuple(range(len(seeds))):
+        return [["--seeds", str(len(seeds))] if len(seeds) > 1 else []]
+    return [["--seed", str(seed)] for seed in seeds]
+
+
 def _words(options: dict[str, Any]) -> list[str]:
     """Options of ``paper run`` as they are typed."""
     words = []
@@ -260,7 +277,9 @@ def _words(options: dict[str, Any]) -> list[str]:
     if budget := options.get("budget"):
         words += ["--budget", budget if isinstance(budget, str) else f"{budget:.0f}s"]
     words += ["--steps", str(options["steps"])] if options.get("steps") else []
+    words += ["--selection", options["selection"]] if options["selection"] != "last" else []
     words += ["--out", options["out"]] if options["out"] != "runs/paper" else []
+    words += ["--device", options["device"]] if options.get("device", "auto") != "auto" else []
     return words
 
 
