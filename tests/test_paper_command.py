@@ -18,6 +18,7 @@ from symgnn.cli import main
 from symgnn.config import Preset, load_preset, preset_names
 from symgnn.data import Store
 from symgnn.errors import InputError
+from symgnn.experiments.paper import runner
 from symgnn.experiments.paper.numbers import paper_table
 from symgnn.experiments.paper.records import Judge, Record, Row, Setting, check, find_record, records, resolve
 from symgnn.experiments.paper.report import sheet_text
@@ -373,3 +374,32 @@ def test_a_report_tells_the_command_of_its_plan(
     assert all(part in command for part in told)
     assert command.count("--seed") == len([word for word in asked if word.startswith("--seed") and asked != ["--seed", "0"]])
     capsys.readouterr()
+
+
+def test_a_time_is_for_the_trainings_that_are_asked_for(
+    motion: Store, tmp_path: Path, tiny_preset: str, monkeypatch: pytest.MonkeyPatch
+):
+    """A step takes a second: 20 s are 10 steps of each of two rows, or all 20 of one."""
+    monkeypatch.setattr(runner, "seconds_a_step", lambda *_: 1.0)
+
+    def steps(made: Plan) -> dict[str, int]:
+        return {job.row: job.trained.preset.training.steps for job in made.jobs if job.trained.baseline is None}
+
+    assert steps(_plan(motion, tmp_path / "both", tiny_preset, budget=20.0)) == {"Sym-GNN": 10, "no mirroring": 10}
+    one = _plan(motion, tmp_path / "one", tiny_preset, budget=20.0, only=("Sym-GNN",))
+    assert steps(one) == {"Sym-GNN": 20}
+    # A row that is asked for later has that command's time, and what was planned stays.
+    monkeypatch.setattr(runner, "seconds_a_step", lambda *_: 2.0)
+    assert steps(_plan(motion, tmp_path / "one", tiny_preset, budget=20.0)) == {"Sym-GNN": 20, "no mirroring": 10}
+    assert steps(_plan(motion, tmp_path / "one", tiny_preset, budget=20.0, only=("no mirroring",))) == {"no mirroring": 10}
+
+
+def test_rows_of_one_training_share_no_time(motion: Store, tmp_path: Path, tiny_preset: str, monkeypatch: pytest.MonkeyPatch):
+    """The small preset is for where not one of 20 steps fits: two do into 2 s, as five rows are one training."""
+    monkeypatch.setattr(runner, "seconds_a_step", lambda *_: 1.0)
+    rows = {str(noise): Row(judge=Judge(noise=noise)) for noise in (0.0, 0.1, 0.2, 0.3, 0.4)}
+    settings = (Setting(preset=tiny_preset, small="demo"),)
+    record = Record(name="recipe", about="a trial", settings=settings, shows="mean-error", rows=rows)
+    options = Options(out=tmp_path, stores=(motion,), folders=(), budget=2.0)
+    made = plan(record, options, print)
+    assert made.preset == tiny_preset and len({job.trained.address for job in made.jobs}) == 1

@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -146,7 +146,7 @@ def plan(record: Record, options: Options, say: Callable[[str], None]) -> Plan:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Tasks of an array begin together, each with a row and a seed of its own to add.
     with filelock.FileLock(path.with_suffix(".lock")):
-        known = read_json(path) or _scaled(record, options, there, say)
+        known = _scaled(record, options, there, read_json(path) or {}, say)
         known["seeds"] = sorted({*known.get("seeds", ()), *options.seeds})
         # A report shows the rows that were asked for, now or before.
         asked = {*known.get("rows", ()), *(options.only or record.rows)}
@@ -291,52 +291,80 @@ def _made(record: Record, row: str, setting: Setting, store: Store, options: Opt
 
 
 def _scaled(
-    record: Record, options: Options, there: Sequence[tuple[Setting, Store]], say: Callable[[str], None]
+    record: Record,
+    options: Options,
+    there: Sequence[tuple[Setting, Store]],
+    known: dict[str, Any],
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Which preset is trained on each setting, and the steps of each row where the time does not allow all."""
-    presets = {setting.preset: options.preset or setting.preset for setting, _ in there}
-    steps: dict[str, int] = {}
+    """Which preset is trained on each setting, and the steps of each row where the time does not allow all.
+
+    Args:
+        record: the table.
+        options: what is asked for; a time is for the rows that are asked for and not planned yet.
+        there: the settings that have data.
+        known: the plan so far, which stays as it is; empty where there is none.
+        say: tells what is measured.
+    """
+    presets = {setting.preset: options.preset or setting.preset for setting, _ in there} | known.get("preset", {})
+    steps = dict(known.get("steps", {}))
+    trainable = [name for name, row in record.rows.items() if row.baseline is None and not row.blocked]
+    keys = {f"{setting.preset} {name}": (setting, store, name) for setting, store in there for name in trainable}
+
+    def made(key: str) -> Trained:
+        setting, store, name = keys[key]
+        return _made(record, name, setting, store, options, presets[setting.preset], 0)
+
     if options.steps is not None:
-        for setting, store in there:
-            for name in (name for name, row in record.rows.items() if row.baseline is None and not row.blocked):
-                full = _made(record, name, setting, store, options, presets[setting.preset], 0).preset.training.steps
-                if options.steps < full:
-                    steps[f"{setting.preset} {name}"] = options.steps
-    elif options.budget is not None:
-        names = [name for name, row in record.rows.items() if row.baseline is None and not row.blocked]
-        rows: dict[str, Trained] = {}
-        share = options.budget / max(1, len(there) * len(names) * len(options.seeds))
-        for setting, store in there:
-            whole = {name: _made(record, name, setting, store, options, presets[setting.preset], 0) for name in names}
-            if options.preset is None and setting.small is not None:
-                ours = next((each for each in whole.values() if each.preset.model.network == "sym-gnn"), None)
-                if ours is not None:
-                    say(f"how long a step of {setting.preset} takes here ...")
-                    possible = share / seconds_a_step(ours, options.device)
-                    if possible < LEAST * ours.preset.training.steps:
-                        presets[setting.preset] = setting.small
-                        say(
-                            f"{possible:,.0f} of {ours.preset.training.steps:,} steps fit into {share:,.0f} s: "
-                            f"{setting.small} is trained in its place"
-                        )
-                        whole = {name: _made(record, name, setting, store, options, setting.small, 0) for name in names}
-            rows |= {f"{setting.preset} {name}": each for name, each in whole.items()}
-        # Rows that vary only in how they are judged are one training.
-        first = {each.address: key for key, each in reversed(rows.items())}
-        cost = {}
-        for key in first.values():
-            say(f"how long a step of {key.partition(' ')[2]} takes here ...")
-            cost[key] = seconds_a_step(rows[key], options.device)
-        left = options.budget / len(options.seeds)
-        # The cheapest first: what they do not need is the others'.
-        for place, key in enumerate(sorted(cost, key=lambda key: cost[key] * rows[key].preset.training.steps)):
-            all_steps = rows[key].preset.training.steps
-            possible = int(left / (len(cost) - place) / cost[key])
-            steps[key] = max(LEAST_STEPS, min(all_steps, possible))
-            left -= steps[key] * cost[key]
-        steps |= {key: steps[first[each.address]] for key, each in rows.items()}
-        steps = {key: value for key, value in steps.items() if value < rows[key].preset.training.steps}
-    return {"preset": presets, "steps": steps, "machine": machine(options.device)}
+        full = {key: made(key).preset.training.steps for key in keys}
+        steps |= {key: options.steps for key, each in full.items() if options.steps < each}
+        planned = list(keys)
+    else:
+        # A plan that says nothing of it is of all rows.
+        planned = known.get("planned", list(keys) if known else [])
+        fresh = [key for key in keys if key not in planned and (not options.only or keys[key][2] in options.only)]
+        if options.budget is not None and fresh:
+            rows = {key: made(key) for key in fresh}
+            trainings = len({each.address for each in rows.values()}) * len(options.seeds)
+            share = options.budget / trainings
+            for setting, _ in there:
+                mine = [key for key in fresh if keys[key][0] is setting]
+                if options.preset is not None or setting.small is None or setting.preset in known.get("preset", {}) or not mine:
+                    continue
+                # Sym-GNN decides where it is among them.
+                ours = next((rows[key] for key in mine if rows[key].preset.model.network == "sym-gnn"), rows[mine[0]])
+                say(f"how long a step of {setting.preset} takes here ...")
+                possible = share / seconds_a_step(ours, options.device)
+                if possible < LEAST * ours.preset.training.steps:
+                    presets[setting.preset] = setting.small
+                    say(
+                        f"{possible:,.0f} of {ours.preset.training.steps:,} steps fit into {share:,.0f} s: "
+                        f"{setting.small} is trained in its place"
+                    )
+                    rows |= {key: made(key) for key in mine}
+            steps |= _within(options.budget / len(options.seeds), rows, options.device, say)
+        planned = [*planned, *fresh]
+    return {"machine": machine(options.device), **known, "preset": presets, "steps": steps, "planned": planned}
+
+
+def _within(seconds: float, rows: Mapping[str, Trained], device: str, say: Callable[[str], None]) -> dict[str, int]:
+    """Steps of the rows that cannot have all of theirs in a time."""
+    # Rows that vary only in how they are judged are one training.
+    first = {each.address: key for key, each in reversed([*rows.items()])}
+    cost = {}
+    for key in first.values():
+        say(f"how long a step of {key.partition(' ')[2]} takes here ...")
+        cost[key] = seconds_a_step(rows[key], device)
+    steps: dict[str, int] = {}
+    left = seconds
+    # The cheapest first: what they do not need is the others'.
+    for place, key in enumerate(sorted(cost, key=lambda key: cost[key] * rows[key].preset.training.steps)):
+        all_steps = rows[key].preset.training.steps
+        possible = int(left / (len(cost) - place) / cost[key])
+        steps[key] = max(LEAST_STEPS, min(all_steps, possible))
+        left -= steps[key] * cost[key]
+    found = {key: steps[first[each.address]] for key, each in rows.items()}
+    return {key: value for key, value in found.items() if value < rows[key].preset.training.steps}
 
 
 def _plan_name(record: Record, options: Options) -> str:
