@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from torch import distributed
 
 from symgnn.cli import main
 from symgnn.config import Preset, load_preset, preset_names
@@ -403,3 +405,44 @@ def test_rows_of_one_training_share_no_time(motion: Store, tmp_path: Path, tiny_
     options = Options(out=tmp_path, stores=(motion,), folders=(), budget=2.0)
     made = plan(record, options, print)
     assert made.preset == tiny_preset and len({job.trained.address for job in made.jobs}) == 1
+
+
+def test_validation_weights_need_recordings_that_are_held_out(motion: Store, tmp_path: Path, tiny_preset: str):
+    """Said before anything is trained, and no plan is left behind."""
+    held = _plan(motion, tmp_path, tiny_preset, selection="validation")
+    assert len(held.jobs) == 3
+    nothing = tmp_path / "nothing.yaml"
+    nothing.write_text(f"extends: {tiny_preset}\ndescription: none\ntraining: {{validation: 0.0}}\n")
+    with pytest.raises(InputError, match="--selection validation: Sym-GNN holds no recording out"):
+        _plan(motion, tmp_path / "o", str(nothing), selection="validation")
+    assert not list((tmp_path / "o" / "tables").glob("*.json"))
+    assert _plan(motion, tmp_path / "o", str(nothing), selection="validation", only=("ZeroV",)).jobs
+
+
+@pytest.mark.skipif(not distributed.is_gloo_available(), reason="PyTorch was built without gloo")
+def test_torchrun_plans_once(motion: Store, tmp_path: Path, tiny_preset: str):
+    """Each of two processes would measure another time of a step: 10 steps of the first, 20 of the second."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "import test_paper_command as here\n"
+        "from symgnn.data import Store\n"
+        "from symgnn.experiments.paper import runner\n"
+        "rank = int(os.environ['RANK'])\n"
+        "runner.seconds_a_step = lambda *_: 2.0 - rank\n"
+        "made = here._plan(Store.open(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], budget=20.0, only=('Sym-GNN',))\n"
+        "Path(sys.argv[2], f'{rank}.txt').write_text(str(made.jobs[0].trained.preset.training.steps))\n"
+    )
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(program)]
+    places = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    done = subprocess.run(
+        [*torchrun, str(motion.path), str(tmp_path), tiny_preset],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(places), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [(tmp_path / f"{rank}.txt").read_text() for rank in (0, 1)] == ["10", "10"]

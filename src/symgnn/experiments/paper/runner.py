@@ -13,11 +13,11 @@ import filelock
 import torch
 
 from symgnn.config import load_preset
-from symgnn.data import Store
+from symgnn.data import Store, split_recordings
 from symgnn.errors import InputError
 from symgnn.experiments.paper.records import Record, Setting, resolve
-from symgnn.experiments.paper.runs import Busy, Trained, machine, read_json
-from symgnn.files import is_first_process, write_whole
+from symgnn.experiments.paper.runs import Busy, Trained, machine, of_first_process, read_json
+from symgnn.files import write_whole
 from symgnn.models.checkpoint import build
 from symgnn.training import MotionData, training_step
 from symgnn.training.own import fitted
@@ -143,31 +143,29 @@ def plan(record: Record, options: Options, say: Callable[[str], None]) -> Plan:
         )
     missing += [f"{name}: {row.blocked}" for name, row in record.rows.items() if row.blocked]
     path = options.out / "tables" / f"{_plan_name(record, options)}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Tasks of an array begin together, each with a row and a seed of its own to add.
-    with filelock.FileLock(path.with_suffix(".lock")):
-        known = _scaled(record, options, there, read_json(path) or {}, say)
-        known["seeds"] = sorted({*known.get("seeds", ()), *options.seeds})
-        # A report shows the rows that were asked for, now or before.
-        asked = {*known.get("rows", ()), *(options.only or record.rows)}
-        known["rows"] = [name for name in record.rows if name in asked]
-        if is_first_process():
-            write_whole(path, json.dumps({**known, **_about(record, options)}, indent=1, ensure_ascii=False).encode() + b"\n")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(f"--out {options.out}: is a file, or lies below one; expected a folder for runs and results") from None
 
-    jobs = []
-    for setting, store in there:
-        for name, row in record.rows.items():
-            if row.blocked or (options.only and name not in options.only):
-                continue
-            for seed in options.seeds:
-                trained = _made(record, name, setting, store, options, known["preset"][setting.preset], seed)
-                full = trained.preset.training.steps
-                steps = known["steps"].get(f"{setting.preset} {name}")
-                jobs.append(Job(name, setting, seed, trained if steps is None else trained.shortened(steps), full))
+    def agreed() -> dict[str, Any]:
+        # Tasks of an array begin together, each with a row and a seed of its own to add.
+        with filelock.FileLock(path.with_suffix(".lock")):
+            known = _scaled(record, options, there, read_json(path) or {}, say)
+            known["seeds"] = sorted({*known.get("seeds", ()), *options.seeds})
+            # A report shows the rows that were asked for, now or before.
+            asked = {*known.get("rows", ()), *(options.only or record.rows)}
+            known["rows"] = [name for name in record.rows if name in asked]
+            _check_selection(_jobs(record, options, there, known), options.selection)
+            write_whole(path, json.dumps({**known, **_about(record, options)}, indent=1, ensure_ascii=False).encode() + b"\n")
+        return known
+
+    known = of_first_process(agreed)
+    jobs = _jobs(record, options, there, known)
     whole = all(job.trained.baseline is not None or job.trained.preset.training.steps == job.full for job in jobs)
     presets = {known["preset"][setting.preset] for setting, _ in there}
     faithful = whole and options.on is None and presets == {setting.preset for setting, _ in there}
-    return Plan(record, options, tuple(jobs), ", ".join(sorted(presets)), faithful, tuple(missing))
+    return Plan(record, options, jobs, ", ".join(sorted(presets)), faithful, tuple(missing))
 
 
 def reopen(out: Path, path: Path, find: Callable[[tuple[str, ...]], tuple[Store, ...]]) -> tuple[str, dict[str, Any]]:
@@ -279,6 +277,33 @@ def slurm_script(made: Plan, words: Sequence[str]) -> str:
         f"tasks=(\n{listed}\n)\n"
         'eval "${tasks[$SLURM_ARRAY_TASK_ID]}"\n'
     )
+
+
+def _jobs(
+    record: Record, options: Options, there: Sequence[tuple[Setting, Store]], known: Mapping[str, Any]
+) -> tuple[Job, ...]:
+    jobs = []
+    for setting, store in there:
+        for name, row in record.rows.items():
+            if row.blocked or (options.only and name not in options.only):
+                continue
+            for seed in options.seeds:
+                trained = _made(record, name, setting, store, options, known["preset"][setting.preset], seed)
+                full = trained.preset.training.steps
+                steps = known["steps"].get(f"{setting.preset} {name}")
+                jobs.append(Job(name, setting, seed, trained if steps is None else trained.shortened(steps), full))
+    return tuple(jobs)
+
+
+def _check_selection(jobs: Sequence[Job], selection: str) -> None:
+    """Raise where there will be no weights of the best validation."""
+    for job in jobs if selection == "validation" else ():
+        training = job.trained.preset.training
+        if job.trained.baseline is None and not split_recordings(job.trained.store, training.validation, training.seed)[1]:
+            raise InputError(
+                f"--selection validation: {job.row} holds no recording out for validation (training.validation "
+                f"{training.validation:g}): take --selection last, or a --preset that holds some out"
+            )
 
 
 def _made(record: Record, row: str, setting: Setting, store: Store, options: Options, preset: str, seed: int) -> Trained:

@@ -1,12 +1,15 @@
 """Runs by what they are made of: nothing is trained or judged twice."""
 
+import functools
 import hashlib
+import itertools
 import json
 import os
 import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -107,12 +110,16 @@ class Trained:
             return
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(self.folder.with_suffix(".lock"))
-        try:
-            # Of several processes of one training (torchrun) the first one has the lock for all.
-            if is_first_process():
+
+        def taken() -> bool:
+            try:
                 lock.acquire(timeout=0)
-        except filelock.Timeout:
-            raise Busy from None
+            except filelock.Timeout:
+                return True
+            return False
+
+        if of_first_process(taken):
+            raise Busy
         try:
             before, began = self.seconds, time.perf_counter()
             self.folder.mkdir(exist_ok=True)
@@ -238,6 +245,45 @@ class Trained:
         # Whole intervals alone are kept.
         steps = steps // every * every
         return replace(self, preset=replace(self.preset, training=replace(training, steps=steps, validate_every=every)))
+
+
+def of_first_process(find: Callable[[], Any]) -> Any:
+    """What the first of torchrun's processes finds, in each of them: all go by one plan, which is measured and written once.
+
+    Args:
+        find: called in the first process alone; gives plain values. All processes ask for the same things in the same order.
+
+    Raises:
+        InputError: the first process found something amiss.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return find()
+    key = f"symgnn {next(_ASKED)}"
+    if not is_first_process():
+        found = json.loads(_meeting_place().get(key))
+        if "amiss" in found:
+            raise InputError(found["amiss"])
+        return found["found"]
+    try:
+        found = find()
+    except InputError as error:
+        _meeting_place().set(key, json.dumps({"amiss": str(error)}))
+        raise
+    _meeting_place().set(key, json.dumps({"found": found}))
+    return found
+
+
+_ASKED = itertools.count()
+
+
+@functools.cache
+def _meeting_place() -> Any:
+    from torch.distributed.rendezvous import rendezvous
+
+    store, _, _ = next(rendezvous("env://"))
+    # The first process may measure for long.
+    store.set_timeout(timedelta(days=1))
+    return store
 
 
 def machine(device: str) -> str:
