@@ -407,6 +407,15 @@ def test_rows_of_one_training_share_no_time(motion: Store, tmp_path: Path, tiny_
     assert made.preset == tiny_preset and len({job.trained.address for job in made.jobs}) == 1
 
 
+def test_a_file_is_no_folder_of_runs(motion: Store, tmp_path: Path, tiny_preset: str, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "taken").write_text("")
+    for out in (tmp_path / "taken", tmp_path / "taken" / "below"):
+        with pytest.raises(InputError, match=r"--out .*is a file"):
+            _plan(motion, out, tiny_preset)
+    assert main(["paper", "report", "--out", str(tmp_path / "taken")]) == 2
+    assert "is a file" in capsys.readouterr().err
+
+
 def test_validation_weights_need_recordings_that_are_held_out(motion: Store, tmp_path: Path, tiny_preset: str):
     """Said before anything is trained, and no plan is left behind."""
     held = _plan(motion, tmp_path, tiny_preset, selection="validation")

@@ -239,6 +239,8 @@ def _plans(out: Path) -> "list[tuple[Plan, str]]":
     from symgnn.experiments.paper.records import find_record
     from symgnn.experiments.paper.runner import Options, plan, reopen
 
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: is a file; expected the folder of runs of symgnn paper run")
     found = []
     for path in sorted((out / "tables").glob("*.json")):
         name, values = reopen(out, path, _stores)
