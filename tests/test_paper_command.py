@@ -428,6 +428,19 @@ def test_validation_weights_need_recordings_that_are_held_out(motion: Store, tmp
     assert _plan(motion, tmp_path / "o", str(nothing), selection="validation", only=("ZeroV",)).jobs
 
 
+@pytest.mark.parametrize("place", ["symgnn.experiments.paper.runner.plan", "symgnn.experiments.paper.sheet.sheet"])
+def test_after_ctrl_c_the_same_command_goes_on(
+    place: str, shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(place, stop)
+    words = ["paper", "run", "table7", "--data", str(shared_data / "cmu_mocap"), "--only", "ZeroV", "--out", str(tmp_path)]
+    assert main(words) == 130
+    assert f"interrupted; go on with: symgnn {' '.join(words)}" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(not distributed.is_gloo_available(), reason="PyTorch was built without gloo")
 def test_torchrun_plans_once(motion: Store, tmp_path: Path, tiny_preset: str):
     """Each of two processes would measure another time of a step: 10 steps of the first, 20 of the second."""

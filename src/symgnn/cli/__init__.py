@@ -511,7 +511,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
-        print("symgnn: interrupted", file=sys.stderr)
+        # What these have done is kept, whatever they were at.
+        again = (
+            f"; go on with: {shlex.join(['symgnn', *words])}" if words[:2] in (["paper", "run"], ["paper", "report"]) else ""
+        )
+        print(f"symgnn: interrupted{again}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # Whoever read our output has seen enough. What is still buffered goes nowhere.
