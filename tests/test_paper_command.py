@@ -21,11 +21,12 @@ from symgnn.config import Preset, load_preset, preset_names
 from symgnn.data import Store
 from symgnn.errors import InputError
 from symgnn.experiments.paper import runner
+from symgnn.experiments.paper import sheet as sheets
 from symgnn.experiments.paper.numbers import paper_table
 from symgnn.experiments.paper.records import Judge, Record, Row, Setting, check, find_record, records, resolve
-from symgnn.experiments.paper.report import sheet_text
+from symgnn.experiments.paper.report import sheet_html, sheet_text
 from symgnn.experiments.paper.runner import Options, Plan, parse_duration, plan
-from symgnn.experiments.paper.runs import Trained
+from symgnn.experiments.paper.runs import Trained, machine
 from symgnn.experiments.paper.sheet import RELATIVE, interval, sheet
 
 ACTIONS = ("basketball", "jumping", "running", "soccer", "walking")
@@ -468,3 +469,38 @@ def test_torchrun_plans_once(motion: Store, tmp_path: Path, tiny_preset: str):
     )
     assert done.returncode == 0, done.stderr
     assert [(tmp_path / f"{rank}.txt").read_text() for rank in (0, 1)] == ["10", "10"]
+
+
+def test_more_frames_are_better_and_are_those_of_this_machine(motion: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Two networks with 30 and 50 frames, errors 0.2 and 0.1: bold are 50 and 0.1. On another machine it is measured anew."""
+    action = motion.class_names[0]
+    _judged_as(monkeypatch, lambda run: _errors({action: {400: 0.2 if run.preset.model.agim_iterations == 0 else 0.1}}))
+    monkeypatch.setattr(Trained, "actions", lambda *_: (action,))
+    monkeypatch.setattr(Trained, "model", lambda run, _: run)
+    factor = 1.0
+
+    def frames_in(_: float, run: Trained) -> dict[str, float]:
+        return {"frames": factor * (30.0 if run.preset.model.agim_iterations == 0 else 50.0)}
+
+    monkeypatch.setattr(sheets, "frames_in", frames_in)
+    rows = {"0": Row(set={"model.agim_iterations": 0}), "1": Row(set={"model.agim_iterations": 1})}
+    record = replace(records()["fig8"], settings=(Setting(preset="demo"),), rows=rows)
+    made = plan(record, Options(out=tmp_path, stores=(motion,), folders=()), print)
+    page = sheet_html(sheet(made), "")
+    assert "<b>50.000</b>" in page and "<b>0.100</b>" in page and page.count("<b>") == 3
+    assert f"Means are over {action}: " in page and f"Speed is that of {machine('auto')}" in page
+    factor = 2.0
+    assert "<b>50.000</b>" in sheet_html(sheet(made), "")
+    monkeypatch.setattr(sheets, "machine", lambda _: "another")
+    assert "<b>100.000</b>" in sheet_html(sheet(made), "") and "Speed is that of another" in sheet_html(sheet(made), "")
+
+
+def test_held_out_tables_say_which_actions_they_are_of(motion: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    action = motion.class_names[0]
+    _judged_as(monkeypatch, lambda _: _errors({action: {400: 0.2}}))
+    monkeypatch.setattr(Trained, "actions", lambda *_: (action,))
+    record = replace(_record(), rows={"Sym-GNN": Row(judge=Judge(held_out=True))})
+    made = plan(record, Options(out=tmp_path, stores=(motion,), folders=()), print)
+    assert f"Means are over {action}: the actions that have recordings to train on and others that are held out" in _printed(
+        made
+    )

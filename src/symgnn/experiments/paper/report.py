@@ -118,7 +118,7 @@ def _best(sheet: Sheet, column: Column) -> float | None:
     values = [line.cells[column].mean for line in sheet.lines if column in line.cells]
     if len(values) < 2:
         return None
-    return max(values) if sheet.better == "higher" else min(values)
+    return max(values) if sheet.better_in(column) == "higher" else min(values)
 
 
 def _heading(sheet: Sheet, column: Column, columns: Sequence[Column]) -> str:
