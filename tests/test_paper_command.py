@@ -504,3 +504,23 @@ def test_held_out_tables_say_which_actions_they_are_of(motion: Store, tmp_path: 
     assert f"Means are over {action}: the actions that have recordings to train on and others that are held out" in _printed(
         made
     )
+
+
+def test_a_report_goes_on_without_data_that_moved(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Two plans of one table, one of recordings that are not there any more."""
+    out, moved = tmp_path / "o", tmp_path / "moved"
+    cmu = str(shared_data / "cmu_mocap")
+    moved.symlink_to(cmu)
+    assert main(["paper", "run", "table7", "--data", cmu, "--only", "ZeroV", "--out", str(out)]) == 0
+    words = ["--preset", "cmu-long-cpu", "--only", "ZeroV", "--out", str(out)]
+    assert main(["paper", "run", "table7", "--data", cmu, *words]) == 0
+    assert main(["paper", "run", "table7", "--data", str(moved), "--steps", "10", *words]) == 0
+    moved.unlink()
+    page = tmp_path / "page.html"
+    capsys.readouterr()
+    assert main(["paper", "report", "--out", str(out), "--html", str(page)]) == 0
+    printed = capsys.readouterr()
+    assert "table7.cmu-long-cpu.10-steps cannot be shown" in printed.out and printed.out.count("1.916") == 2
+    assert printed.err.count("missing files of the benchmark") == 1
+    identities = re.findall(r'<h2 id="(.*?)">', page.read_text(encoding="utf-8"))
+    assert identities == ["table7.cmu-long-cpu.10-steps", "table7.cmu-long-cpu", "table7"]

@@ -197,13 +197,21 @@ def paper_report(
     """
     if html is not None:
         check_place(html)
-    from symgnn.experiments.paper.report import report_html, sheet_html, sheet_text
+    from symgnn.experiments.paper.report import report_html, sheet_html, sheet_text, trouble_html
     from symgnn.experiments.paper.sheet import sheet
     from symgnn.viz import write_page
 
     sections = []
-    for made, command in _plans(out):
-        found = sheet(made)
+    opened: dict[tuple[str, ...], tuple[Store, ...]] = {}
+    for path in _plans(out):
+        try:
+            made, command = _reopened(out, path, opened)
+            found = sheet(made)
+        except InputError as error:
+            # Data that is not where it was is no reason to show nothing of the others.
+            show(Text(f"{path.stem} cannot be shown: {error}\n", style="yellow"))
+            sections.append(trouble_html(path.stem, str(error)))
+            continue
         show(sheet_text(found))
         sections.append(sheet_html(found, command, _drawn(made)))
     if html is not None:
@@ -235,25 +243,40 @@ _OPENING = (
 )
 
 
-def _plans(out: Path) -> "list[tuple[Plan, str]]":
+def _plans(out: Path) -> list[Path]:
+    """Files of the plans, in the order of the records."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: is a file; expected the folder of runs of symgnn paper run")
+    found = sorted((out / "tables").glob("*.json"))
+    if not found:
+        raise InputError(f"{out}: nothing has been run there: symgnn paper run TABLE, or another --out")
+    order = {name: place for place, name in enumerate(_order())}
+    return sorted(found, key=lambda path: order.get(path.name.partition(".")[0], len(order)))
+
+
+def _reopened(out: Path, path: Path, opened: "dict[tuple[str, ...], tuple[Store, ...]]") -> "tuple[Plan, str]":
+    """A plan from its file, and the command that makes it.
+
+    Args:
+        out: folder of all runs.
+        path: of the plan.
+        opened: data that is open, which grows.
+    """
     from symgnn.experiments.paper.records import find_record
     from symgnn.experiments.paper.runner import Options, plan, reopen
 
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: is a file; expected the folder of runs of symgnn paper run")
-    found = []
-    for path in sorted((out / "tables").glob("*.json")):
-        name, values = reopen(out, path, _stores)
-        options = Options(**values)
-        command = ["symgnn", "paper", "run", name, *_words({**values, "out": str(out)})]
-        if set(options.only) != set(find_record(name).rows):
-            command += [word for row in options.only for word in ("--only", row)]
-        commands = [shlex.join([*command, *each]) for each in _seeds(options.seeds)]
-        found.append((plan(find_record(name), options, say), "; ".join(commands)))
-    if not found:
-        raise InputError(f"{out}: nothing has been run there: symgnn paper run TABLE, or another --out")
-    found.sort(key=lambda pair: list(_order()).index(pair[0].record.name))
-    return found
+    def stores(folders: tuple[str, ...]) -> "tuple[Store, ...]":
+        if folders not in opened:
+            opened[folders] = _stores(folders)
+        return opened[folders]
+
+    name, values = reopen(out, path, stores)
+    options = Options(**values)
+    command = ["symgnn", "paper", "run", name, *_words({**values, "out": str(out)})]
+    if set(options.only) != set(find_record(name).rows):
+        command += [word for row in options.only for word in ("--only", row)]
+    commands = [shlex.join([*command, *each]) for each in _seeds(options.seeds)]
+    return plan(find_record(name), options, say), "; ".join(commands)
 
 
 def _order() -> list[str]:

@@ -37,7 +37,7 @@ def sheet_html(sheet: Sheet, command: str, picture: str = "") -> str:
         picture: HTML of what is drawn.
     """
     parts = [
-        f"<h2 id={sheet.record.name}>{escape(sheet.title)}</h2>",
+        f'<h2 id="{escape(sheet.name)}">{escape(sheet.title)}</h2>',
         f"<p><b>{escape(sheet.scale)}</b>; weights: {escape(sheet.selection)}"
         f"{_measured(sheet)}.</p><p><code>{escape(command)}</code></p>",
         picture or _curve(sheet),
@@ -54,6 +54,11 @@ def sheet_html(sheet: Sheet, command: str, picture: str = "") -> str:
     if lines:
         parts.append(f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>")
     return f"<section>{''.join(parts)}</section>"
+
+
+def trouble_html(name: str, trouble: str) -> str:
+    """A section in place of a table that cannot be shown."""
+    return f'<section><h2 id="{escape(name)}">{escape(name)}</h2><p>cannot be shown: {escape(trouble)}</p></section>'
 
 
 def report_html(sections: Sequence[str], opening: str) -> str:
@@ -152,7 +157,12 @@ def _beside(sheet: Sheet, cell: Cell) -> str:
 def _facts(line: Line) -> tuple[str, str, str]:
     if line.steps is None:
         return ("", "", "")
-    return f"{line.steps:,}", f"{line.seconds / 60:.0f}", "" if line.parameters is None else f"{line.parameters:,}"
+    minutes = line.seconds / 60
+    return (
+        f"{line.steps:,}",
+        f"{minutes:.0f}" if minutes >= 10 else f"{minutes:.2g}",
+        "" if line.parameters is None else f"{line.parameters:,}",
+    )
 
 
 def _any_paper(sheet: Sheet, columns: Sequence[Column]) -> bool:

@@ -74,6 +74,8 @@ class Sheet:
     """A table or figure, with all that has to be said beside it."""
 
     record: Record
+    name: str
+    """The plan's: a table may be run in several ways."""
     title: str
     scale: str
     """The first line."""
@@ -145,6 +147,12 @@ def sheet(made: Plan) -> Sheet:
     notes = [] if record.note is None else [record.note]
     if len(made.options.seeds) == 1 and record.shows not in PICTURES:
         notes.append("One seed: no interval is known, and small differences may be chance.")
+    computed: dict[str, list[str]] = {}
+    for line in lines:
+        if line.machine is not None:
+            computed.setdefault(line.machine, []).append(line.name)
+    for where, names in computed.items():
+        notes.append(f"Trained on {where}{'' if len(computed) == 1 else ': ' + ', '.join(names)}.")
     if covered:
         held_out = any(record.rows[job.row].judge.held_out for job in made.jobs)
         others = "others that are held out" if held_out else "to test on"
@@ -157,6 +165,7 @@ def sheet(made: Plan) -> Sheet:
         notes.append(f"/ ZeroV is the mean over these actions and {times} ms of the error over zero velocity's.")
     return Sheet(
         record=record,
+        name=made.name,
         title=made.title,
         scale=made.scale,
         selection=made.options.selection,
