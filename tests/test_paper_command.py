@@ -20,7 +20,7 @@ from symgnn.cli import main
 from symgnn.config import Preset, load_preset, preset_names
 from symgnn.data import Store
 from symgnn.errors import InputError
-from symgnn.experiments.paper import runner
+from symgnn.experiments.paper import report, runner, runs
 from symgnn.experiments.paper import sheet as sheets
 from symgnn.experiments.paper.numbers import paper_table
 from symgnn.experiments.paper.records import Judge, Record, Row, Setting, check, find_record, records, resolve
@@ -28,6 +28,7 @@ from symgnn.experiments.paper.report import sheet_html, sheet_text
 from symgnn.experiments.paper.runner import Options, Plan, parse_duration, plan
 from symgnn.experiments.paper.runs import Trained, machine
 from symgnn.experiments.paper.sheet import RELATIVE, interval, sheet
+from symgnn.files import write_whole
 
 ACTIONS = ("basketball", "jumping", "running", "soccer", "walking")
 
@@ -504,6 +505,28 @@ def test_held_out_tables_say_which_actions_they_are_of(motion: Store, tmp_path: 
     assert f"Means are over {action}: the actions that have recordings to train on and others that are held out" in _printed(
         made
     )
+
+
+def test_time_is_noted_with_each_checkpoint(motion: Store, tmp_path: Path, tiny_preset: str, monkeypatch: pytest.MonkeyPatch):
+    """What a kill leaves says its step and its minutes; a run that goes on adds to them."""
+    noted: list[dict[str, Any]] = []
+
+    def write(path: Path, content: bytes) -> None:
+        if path.name == "time.json":
+            noted.append(json.loads(content))
+        write_whole(path, content)
+
+    monkeypatch.setattr(runs, "write_whole", write)
+    (job,) = _plan(motion, tmp_path, tiny_preset, only=("Sym-GNN",)).jobs
+    job.trained.train("cpu", progress=False)
+    assert [each["step"] for each in noted] == [10, 20, 20]
+    seconds = [each["seconds"] for each in noted]
+    assert 0 < seconds[0] < seconds[1] < seconds[2] and len({each["parameters"] for each in noted}) == 1
+    (line,) = sheet(_plan(motion, tmp_path, tiny_preset, only=("Sym-GNN",))).lines
+    assert line.seconds == seconds[2]
+    minutes = {5400.0: "90", 150.0: "2.5", 30.0: "0.5", 2.0: "0.033"}
+    assert [report._facts(replace(line, seconds=each))[1] for each in minutes] == list(minutes.values())
+    assert f"Trained on {machine('cpu')}." in _printed(_plan(motion, tmp_path, tiny_preset, only=("Sym-GNN",)))
 
 
 def test_a_report_goes_on_without_data_that_moved(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

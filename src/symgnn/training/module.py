@@ -372,8 +372,8 @@ class Checkpoints(lightning.Callback):
     The figure is the prediction L1 of held-out windows, or their cross entropy in a model that only recognises.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, written: Callable[[int], None] | None = None):
+        self.folder, self.written = folder, written
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         assert isinstance(pl_module, TrainingModule)
@@ -393,6 +393,8 @@ class Checkpoints(lightning.Callback):
             pl_module.best = float(figure)
             self._save(trainer, pl_module, "validation")
         self._save(trainer, pl_module, "last")
+        if self.written is not None:
+            self.written(pl_module.global_step)
 
     def _save(self, trainer: lightning.Trainer, module: TrainingModule, selection: str) -> None:
         module.card = replace(module.card, selection=selection)

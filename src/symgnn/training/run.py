@@ -49,6 +49,7 @@ def train(
     accelerator: str = "auto",
     start: TrainedModel | None = None,
     on_start: Callable[[TrainingModule, MotionData], None] | None = None,
+    on_checkpoint: Callable[[int], None] | None = None,
 ) -> Run:
     """Train a preset on a store.
 
@@ -66,6 +67,7 @@ def train(
         accelerator: "cpu", "gpu" (an NVIDIA or AMD device), or "auto": the second where there is one.
         start: a model whose weights are taken over as far as they fit (not folded); ``module.reused`` says which did.
         on_start: called with module and data before the first step, to print what will be done.
+        on_checkpoint: called with the step after ``last.ckpt`` was written.
 
     Raises:
         InputError: the store does not fit the preset, the folder is taken, there is nothing to resume, or a loss is not finite.
@@ -123,7 +125,7 @@ def train(
                 Curves(folder / "logs" / "metrics.csv", first_step),
                 TensorBoardLogger(folder, name="", version="logs"),
             ],
-            callbacks=[Checkpoints(folder), *([ProgressLine()] if progress else [])],
+            callbacks=[Checkpoints(folder, on_checkpoint), *([ProgressLine()] if progress else [])],
             plugins=[AtomicCheckpointIO()],
             enable_checkpointing=False,
             enable_progress_bar=False,

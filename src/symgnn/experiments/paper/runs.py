@@ -126,23 +126,38 @@ class Trained:
             if is_first_process():
                 write_whole(self.folder / "data.json", _json({"sha256": self.store.about["sha256"]}))
             resume = (self.folder / "preset.json").exists()
+
+            def note(step: int | None = None) -> None:
+                self._note(step, before + time.perf_counter() - began, device)
+
             try:
-                run = train(self.preset, self.store, self.folder, resume=resume, accelerator=device, progress=progress)
+                run = train(
+                    self.preset,
+                    self.store,
+                    self.folder,
+                    resume=resume,
+                    accelerator=device,
+                    progress=progress,
+                    on_checkpoint=note,  # what a kill leaves is known by step and time
+                )
             finally:
-                self._note(before + time.perf_counter() - began, device)
+                note()
             if run.interrupted:
                 raise Interrupted
         finally:
             lock.release()
 
-    def _note(self, seconds: float, device: str) -> None:
+    def _note(self, step: int | None, seconds: float, device: str) -> None:
+        """Write ``time.json``; the step is that of the last checkpoint where none is given."""
         last = self.folder / "last.ckpt"
         if not is_first_process() or not last.is_file():
             return
-        model = load(last, folded=False)
-        about = {"step": model.card.step, "seconds": seconds, "machine": machine(device)}
-        parameters = sum(weight.numel() for weight in model.network.parameters())
-        write_whole(self.folder / "time.json", _json({**about, "parameters": parameters}))
+        parameters = self.parameters
+        if step is None or parameters is None:
+            model = load(last, folded=False)
+            step, parameters = model.card.step, sum(weight.numel() for weight in model.network.parameters())
+        about = {"step": step, "seconds": seconds, "machine": machine(device), "parameters": parameters}
+        write_whole(self.folder / "time.json", _json(about))
 
     @property
     def parameters(self) -> int | None:
