@@ -20,7 +20,7 @@ from symgnn.cli import main
 from symgnn.config import Preset, load_preset, preset_names
 from symgnn.data import Store
 from symgnn.errors import InputError
-from symgnn.experiments.paper import report, runner, runs
+from symgnn.experiments.paper import exchange, report, runner, runs
 from symgnn.experiments.paper import sheet as sheets
 from symgnn.experiments.paper.numbers import paper_table
 from symgnn.experiments.paper.records import Judge, Record, Row, Setting, check, find_record, records, resolve
@@ -529,15 +529,17 @@ def test_time_is_noted_with_each_checkpoint(motion: Store, tmp_path: Path, tiny_
     assert f"Trained on {machine('cpu')}." in _printed(_plan(motion, tmp_path, tiny_preset, only=("Sym-GNN",)))
 
 
-def test_a_report_goes_on_without_data_that_moved(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """Two plans of one table, one of recordings that are not there any more."""
+def test_a_report_goes_on_without_what_cannot_be_shown(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Three plans of one table: one of recordings that are not there any more, one that says nothing of its data besides."""
     out, moved = tmp_path / "o", tmp_path / "moved"
     cmu = str(shared_data / "cmu_mocap")
     moved.symlink_to(cmu)
     assert main(["paper", "run", "table7", "--data", cmu, "--only", "ZeroV", "--out", str(out)]) == 0
     words = ["--preset", "cmu-long-cpu", "--only", "ZeroV", "--out", str(out)]
-    assert main(["paper", "run", "table7", "--data", cmu, *words]) == 0
+    assert main(["paper", "run", "table7", "--data", str(moved), *words]) == 0
     assert main(["paper", "run", "table7", "--data", str(moved), "--steps", "10", *words]) == 0
+    old = out / "tables" / "table7.cmu-long-cpu.10-steps.json"
+    old.write_text(json.dumps({name: each for name, each in json.loads(old.read_text()).items() if name != "data"}))
     moved.unlink()
     page = tmp_path / "page.html"
     capsys.readouterr()
@@ -547,3 +549,134 @@ def test_a_report_goes_on_without_data_that_moved(shared_data: Path, tmp_path: P
     assert printed.err.count("missing files of the benchmark") == 1
     identities = re.findall(r'<h2 id="(.*?)">', page.read_text(encoding="utf-8"))
     assert identities == ["table7.cmu-long-cpu.10-steps", "table7.cmu-long-cpu", "table7"]
+
+
+def _nothing_is_trained(*_: object, **__: object) -> None:
+    raise AssertionError("trained again")
+
+
+def test_figures_travel_without_weights_and_data(
+    shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    """From one folder to another by a file: the same page without data, and no training where there is data again."""
+    one, two, cmu = tmp_path / "one", tmp_path / "two", tmp_path / "cmu"
+    cmu.symlink_to(shared_data / "cmu_mocap")
+    words = ["paper", "run", "table7", "--data", str(cmu), "--preset", "cmu-long-cpu", "--steps", "10"]
+    words += ["--only", "ZeroV", "--only", "siMLPe"]
+    assert main([*words, "--out", str(one)]) == 0
+    figures, again = tmp_path / "figures.json", tmp_path / "again.json"
+    assert main(["paper", "report", "--out", str(one), "--save-figures", str(figures)]) == 0
+    shown = capsys.readouterr().out.partition("Table 7")[2]
+    assert figures.stat().st_size < 20_000 and str(tmp_path) not in figures.read_text()
+
+    cmu.unlink()
+    page = tmp_path / "page.html"
+    report = ["paper", "report", "--out", str(two), "--figures", str(figures)]
+    assert main([*report, "--save-figures", str(again), "--html", str(page)]) == 0
+    assert capsys.readouterr().out.partition("Table 7")[2] in shown
+    assert "1.916" in page.read_text(encoding="utf-8") and "--data DIR" in page.read_text(encoding="utf-8")
+    assert again.read_bytes() == figures.read_bytes() and not list(two.glob("runs/*/*.ckpt"))
+
+    cmu.symlink_to(shared_data / "cmu_mocap")
+    monkeypatch.setattr(runs, "train", _nothing_is_trained)
+    assert main([*words, "--out", str(two)]) == 0
+    assert "siMLPe" in capsys.readouterr().out
+    # What is not among the figures needs weights: they are trained.
+    with pytest.raises(AssertionError, match="trained again"):
+        main([*words, "--out", str(two), "--selection", "validation"])
+    # And a report says so where there are none.
+    assert (
+        main([*words, "--out", str(two), "--selection", "validation", "--only", "ZeroV", "--slurm", str(tmp_path / "s")]) == 0
+    )
+    capsys.readouterr()
+    assert main(["paper", "report", "--out", str(two)]) == 0
+    assert "came without its weights" in " ".join(capsys.readouterr().out.split())
+
+
+def _time(step: int) -> dict[str, Any]:
+    return {"step": step, "seconds": 1.0, "machine": "there", "parameters": 1}
+
+
+def _judgement(step: int, figures: str) -> dict[str, Any]:
+    return {"what": {"protocol": "demo"}, "step": step, "figures": {"from": figures}}
+
+
+@pytest.mark.parametrize(
+    ("mine", "weights", "taken"),
+    [(None, False, True), (5, False, True), (5, True, False), (10, True, True), (20, False, False), (None, True, False)],
+)
+def test_figures_that_are_taken_in_replace_nothing(mine: int | None, weights: bool, taken: bool, tmp_path: Path):
+    """A run of ten steps beside one of other steps, with its weights or without."""
+    address, one, two = "0123456789ab", "aaaaaaaaaaaa", "bbbbbbbbbbbb"
+    folder = tmp_path / "o" / "runs" / address
+    (folder / "results").mkdir(parents=True)
+    if mine is not None:
+        (folder / "time.json").write_text(json.dumps({**_time(mine), "machine": "here"}))
+        (folder / "results" / f"{one}.json").write_text(json.dumps(_judgement(mine, "here")))
+    if weights:
+        (folder / "last.ckpt").write_text("")
+    file = tmp_path / "figures.json"
+    run = {"time": _time(10), "preset": {}, "results": {one: _judgement(10, "there"), two: _judgement(10, "there")}}
+    file.write_text(json.dumps({"format": 1, "plans": {}, "runs": {address: run}}))
+    said: list[str] = []
+    exchange.take_figures(file, tmp_path / "o", said.append)
+    known = {path.stem: json.loads(path.read_text())["figures"]["from"] for path in (folder / "results").glob("*.json")}
+    if not taken:
+        assert len(said) == 1 and known == ({} if mine is None else {one: "here"})
+        return
+    assert not said and known == {one: "here" if mine == 10 else "there", two: "there"}
+    assert json.loads((folder / "time.json").read_text())["machine"] == ("here" if mine == 10 else "there")
+
+
+def test_plans_that_are_taken_in_add_rows_and_seeds(tmp_path: Path):
+    mine = {
+        "record": "table7",
+        "asked": "cmu-long-cpu",
+        "on": None,
+        "budget": None,
+        "limit": 10,
+        "selection": "last",
+        "preset": {"cmu-long": "cmu-long-cpu"},
+        "steps": {"cmu-long siMLPe": 10},
+        "planned": ["cmu-long siMLPe"],
+        "seeds": [0],
+        "rows": ["siMLPe"],
+        "data": {"cmu-long": {"sha256": {"frames.npy": "1"}, "covered": ["running"]}},
+        "machine": "here",
+    }
+    theirs = {**mine, "rows": ["ZeroV", "CSM"], "seeds": [3], "planned": ["cmu-long CSM"], "steps": {"cmu-long CSM": 7}}
+    out, file = tmp_path / "o", tmp_path / "figures.json"
+    said: list[str] = []
+
+    def take(plan: dict[str, Any]) -> dict[str, Any]:
+        file.write_text(json.dumps({"format": 1, "plans": {"table7.x": plan}, "runs": {}}))
+        exchange.take_figures(file, out, said.append)
+        return json.loads((out / "tables" / "table7.x.json").read_text())
+
+    assert take(mine) == {**mine, "folders": []}
+    both = take(theirs)
+    assert both["rows"] == ["ZeroV", "CSM", "siMLPe"] and both["seeds"] == [0, 3] and not said
+    assert both["steps"] == {"cmu-long siMLPe": 10, "cmu-long CSM": 7} == take(mine)["steps"]
+    assert take({**theirs, "steps": {"cmu-long CSM": 8}})["steps"]["cmu-long CSM"] == 7
+    assert take({**mine, "data": {"cmu-long": {"sha256": {"frames.npy": "2"}, "covered": []}}})["data"] == mine["data"]
+    assert len(said) == 2 and all("planned otherwise" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "no file of"),
+        ("[]", "no file of"),
+        ('{"format": 2}', "format"),
+        ('{"format": 1, "runs": {"../../../x": {"results": {}}}}', "pattern"),
+        ('{"format": 1, "plans": {"../x": {}}}', "pattern"),
+        ('{"format": 1, "runs": {"0123456789ab": {"results": {}, "last.ckpt": "x"}}}', "last.ckpt"),
+        ("[" * 100_000, "no file of"),
+    ],
+)
+def test_a_file_of_figures_is_looked_through_first(content: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = tmp_path / "figures.json"
+    file.write_text(content)
+    assert main(["paper", "report", "--figures", str(file), "--out", str(tmp_path / "o")]) == 2
+    error = capsys.readouterr().err.strip()
+    assert len(error.splitlines()) == 1 and said in error and not (tmp_path / "o").exists()

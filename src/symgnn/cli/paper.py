@@ -1,5 +1,6 @@
 """The paper's tables and figures: list, run, report."""
 
+import functools
 import shlex
 import sys
 from pathlib import Path
@@ -128,7 +129,7 @@ def paper_run(
     from symgnn.experiments.paper.report import sheet_text
     from symgnn.experiments.paper.runner import Options, parse_duration, plan, run, slurm_script
     from symgnn.experiments.paper.runs import Interrupted
-    from symgnn.experiments.paper.sheet import sheet
+    from symgnn.experiments.paper.sheet import known, sheet
 
     options = Options(
         out=out,
@@ -144,6 +145,7 @@ def paper_run(
         device=device,
     )
     made = plan(record, options, say)
+    judged = functools.partial(known, made)
     say(f"{record.label}: {made.scale}")
     if slurm is not None:
         from symgnn.files import write_whole
@@ -166,11 +168,11 @@ def paper_run(
                 }
             ),
         ]
-        write_whole(slurm, slurm_script(made, [shlex.quote(word) for word in words]).encode())
+        write_whole(slurm, slurm_script(made, [shlex.quote(word) for word in words], known=judged).encode())
         say(f"wrote {slurm}; submit it with sbatch")
         return 0
     try:
-        run(made, say)
+        run(made, say, known=judged)
     except Interrupted:
         print(
             f"symgnn: interrupted; the last checkpoint is kept; go on with: {shlex.join(['symgnn', *sys.argv[1:]])}",
@@ -188,20 +190,32 @@ def paper_run(
 def paper_report(
     html: File = None,
     out: Out = Path("runs/paper"),
+    figures: File = None,
+    save_figures: File = None,
 ) -> int:
     """One page over all that has been run.
 
     Args:
         html: also write it to this file.
         out: where runs, plans and results lie.
+        figures: first take in what this file of --save-figures knows; nothing that is there is changed. What was judged
+            elsewhere needs neither its weights nor the data, and symgnn paper run does not train it again.
+        save_figures: write the figures shown to this JSON file: plans, settings, times and judgements, a few KB a run, no
+            weights.
     """
-    if html is not None:
-        check_place(html)
+    for file in (html, save_figures):
+        if file is not None:
+            check_place(file)
+    from symgnn.experiments.paper import exchange
     from symgnn.experiments.paper.report import report_html, sheet_html, sheet_text, trouble_html
     from symgnn.experiments.paper.sheet import sheet
     from symgnn.viz import write_page
 
-    sections = []
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: is a file; expected the folder of runs of symgnn paper run")
+    if figures is not None:
+        exchange.take_figures(figures, out, say)
+    sections, shown = [], []
     opened: dict[tuple[str, ...], tuple[Store, ...]] = {}
     for path in _plans(out):
         try:
@@ -213,10 +227,13 @@ def paper_report(
             sections.append(trouble_html(path.stem, str(error)))
             continue
         show(sheet_text(found))
+        shown.append(made)
         sections.append(sheet_html(found, command, _drawn(made)))
     if html is not None:
         write_page(html, report_html(sections, _OPENING))
         say(f"wrote {html}")
+    if save_figures is not None:
+        say(f"wrote {save_figures}: {exchange.save_figures(save_figures, shown)} runs")
     return 0
 
 
@@ -245,8 +262,6 @@ _OPENING = (
 
 def _plans(out: Path) -> list[Path]:
     """Files of the plans, in the order of the records."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: is a file; expected the folder of runs of symgnn paper run")
     found = sorted((out / "tables").glob("*.json"))
     if not found:
         raise InputError(f"{out}: nothing has been run there: symgnn paper run TABLE, or another --out")
@@ -265,18 +280,28 @@ def _reopened(out: Path, path: Path, opened: "dict[tuple[str, ...], tuple[Store,
     from symgnn.experiments.paper.records import find_record
     from symgnn.experiments.paper.runner import Options, plan, reopen
 
+    trouble: list[InputError] = []
+
     def stores(folders: tuple[str, ...]) -> "tuple[Store, ...]":
         if folders not in opened:
-            opened[folders] = _stores(folders)
+            try:
+                opened[folders] = _stores(folders)
+            except InputError as error:
+                trouble.append(error)
+                return ()
         return opened[folders]
 
     name, values = reopen(out, path, stores)
     options = Options(**values)
-    command = ["symgnn", "paper", "run", name, *_words({**values, "out": str(out)})]
+    try:
+        made = plan(find_record(name), options, say, remember=True)
+    except InputError as error:
+        raise (trouble or [error])[0] from None
+    command = ["symgnn", "paper", "run", name, *_words({**values, "data": options.folders or ("DIR",), "out": str(out)})]
     if set(options.only) != set(find_record(name).rows):
         command += [word for row in options.only for word in ("--only", row)]
     commands = [shlex.join([*command, *each]) for each in _seeds(options.seeds)]
-    return plan(find_record(name), options, say), "; ".join(commands)
+    return made, "; ".join(commands)
 
 
 def _order() -> list[str]:

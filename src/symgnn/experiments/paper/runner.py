@@ -12,11 +12,11 @@ from typing import Any
 import filelock
 import torch
 
-from symgnn.config import load_preset
+from symgnn.config import OWN, load_preset
 from symgnn.data import Store, split_recordings
 from symgnn.errors import InputError
 from symgnn.experiments.paper.records import Record, Setting, resolve
-from symgnn.experiments.paper.runs import Busy, Trained, machine, of_first_process, read_json
+from symgnn.experiments.paper.runs import Busy, Remembered, Trained, machine, of_first_process, read_json
 from symgnn.files import write_whole
 from symgnn.models.checkpoint import build
 from symgnn.training import MotionData, training_step
@@ -80,6 +80,8 @@ class Plan:
     """It is the paper's, with all its steps, on the paper's data."""
     missing: tuple[str, ...]
     """Rows and settings that cannot be run, a sentence each."""
+    covered: tuple[str, ...] = ()
+    """Actions with recordings to train on and to be judged on, where they are what a table is of."""
 
     @property
     def name(self) -> str:
@@ -124,8 +126,14 @@ def find_store(setting: Setting, stores: Sequence[Store]) -> Store | None:
     return None
 
 
-def plan(record: Record, options: Options, say: Callable[[str], None]) -> Plan:
+def plan(record: Record, options: Options, say: Callable[[str], None], *, remember: bool = False) -> Plan:
     """Everything a table needs, with the steps that the time allows; the same command plans the same again.
+
+    Args:
+        record: the table.
+        options: what is asked for.
+        say: tells what is measured.
+        remember: go by the data that the plan was made of, where it is not at hand or has changed: to show, not to train.
 
     Raises:
         InputError: the data is not at hand, a row or preset does not exist.
@@ -134,7 +142,10 @@ def plan(record: Record, options: Options, say: Callable[[str], None]) -> Plan:
     unknown = [row for row in options.only if row not in record.rows]
     if unknown:
         raise InputError(f"--only {unknown[0]}: {record.name} has no such row (there are: {', '.join(record.rows)})")
+    path = options.out / "tables" / f"{_plan_name(record, options)}.json"
     found = [(setting, find_store(setting, options.stores)) for setting in settings]
+    if remember:
+        found = _remembered(found, (read_json(path) or {}).get("data", {}))
     missing = [f"{setting.preset}: {_wanted(setting)} is not at hand" for setting, store in found if store is None]
     there = [(setting, store) for setting, store in found if store is not None]
     if not there:
@@ -142,7 +153,6 @@ def plan(record: Record, options: Options, say: Callable[[str], None]) -> Plan:
             f"{record.name} needs {_wanted(settings[0])}: give its folder with --data (symgnn data how says where from)"
         )
     missing += [f"{name}: {row.blocked}" for name, row in record.rows.items() if row.blocked]
-    path = options.out / "tables" / f"{_plan_name(record, options)}.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
@@ -151,12 +161,16 @@ def plan(record: Record, options: Options, say: Callable[[str], None]) -> Plan:
     def agreed() -> dict[str, Any]:
         # Tasks of an array begin together, each with a row and a seed of its own to add.
         with filelock.FileLock(path.with_suffix(".lock")):
-            known = _scaled(record, options, there, read_json(path) or {}, say)
+            known = read_json(path) or {}
+            known = _recalled(record, options, there, known) if remember else _scaled(record, options, there, known, say)
             known["seeds"] = sorted({*known.get("seeds", ()), *options.seeds})
             # A report shows the rows that were asked for, now or before.
             asked = {*known.get("rows", ()), *(options.only or record.rows)}
             known["rows"] = [name for name in record.rows if name in asked]
-            _check_selection(_jobs(record, options, there, known), options.selection)
+            jobs = _jobs(record, options, there, known)
+            if not remember:
+                _check_selection(jobs, options.selection)
+            known["data"] = {**known.get("data", {}), **_data(record, jobs, known.get("data", {}))}
             write_whole(path, json.dumps({**known, **_about(record, options)}, indent=1, ensure_ascii=False).encode() + b"\n")
         return known
 
@@ -165,7 +179,9 @@ def plan(record: Record, options: Options, say: Callable[[str], None]) -> Plan:
     whole = all(job.trained.baseline is not None or job.trained.preset.training.steps == job.full for job in jobs)
     presets = {known["preset"][setting.preset] for setting, _ in there}
     faithful = whole and options.on is None and presets == {setting.preset for setting, _ in there}
-    return Plan(record, options, jobs, ", ".join(sorted(presets)), faithful, tuple(missing))
+    each = [known["data"][setting.preset]["covered"] for setting, _ in there if setting.preset in known["data"]]
+    covered = tuple(name for name in (each[0] if each else ()) if all(name in others for others in each))
+    return Plan(record, options, jobs, ", ".join(sorted(presets)), faithful, tuple(missing), covered)
 
 
 def reopen(out: Path, path: Path, find: Callable[[tuple[str, ...]], tuple[Store, ...]]) -> tuple[str, dict[str, Any]]:
@@ -190,20 +206,26 @@ def of_all_rows(made: Plan, say: Callable[[str], None]) -> Plan:
     return plan(made.record, replace(made.options, **known), say)
 
 
-def run(made: Plan, say: Callable[[str], None], progress: bool = True) -> None:
+def run(made: Plan, say: Callable[[str], None], progress: bool = True, *, known: Callable[[Job], bool] = bool) -> None:
     """Train what is not trained yet, row after row.
+
+    Args:
+        made: what is to be done.
+        say: tells what is trained.
+        progress: show how a training goes.
+        known: whether the figures of a job are known that were trained elsewhere; by default they do.
 
     Raises:
         Interrupted: Ctrl-C; everything up to the last checkpoint is kept.
     """
-    waiting = [job for job in made.jobs if not job.trained.finished]
+    waiting = [job for job in made.jobs if _waits(job, known)]
     done: set[str] = set()
     for number, job in enumerate(waiting, start=1):
         if job.trained.address in done:
             continue  # two rows of one network, judged in two ways
         done.add(job.trained.address)
         training = job.trained.preset.training
-        begun = f", from step {job.trained.step:,}" if job.trained.step else ""
+        begun = f", from step {job.trained.step:,}" if job.trained.step and job.trained.here else ""
         seed = f", seed {job.seed}" if len(made.options.seeds) > 1 else ""
         say(f"{made.record.label}, training {number} of {len(waiting)}: {job.row}{seed}, {training.steps:,} steps{begun}")
         try:
@@ -251,16 +273,17 @@ def seconds_a_step(trained: Trained, device: str) -> float:
     return later[len(later) // 2]
 
 
-def slurm_script(made: Plan, words: Sequence[str]) -> str:
+def slurm_script(made: Plan, words: Sequence[str], *, known: Callable[[Job], bool] = bool) -> str:
     """An array job, a task for each row and seed that is not trained yet.
 
     Args:
         made: what is to be done.
         words: the command without rows and seeds, quoted for a shell.
+        known: as for ``run``.
     """
     tasks: dict[str, None] = {}
     for job in made.jobs:
-        if not job.trained.finished:
+        if _waits(job, known):
             tasks[f"{' '.join(words)} --only {shlex.quote(job.row)} --seed {job.seed}"] = None
     if not tasks:
         raise InputError(f"{made.record.name}: everything is trained; there is nothing to submit")
@@ -304,6 +327,42 @@ def _check_selection(jobs: Sequence[Job], selection: str) -> None:
                 f"--selection validation: {job.row} holds no recording out for validation (training.validation "
                 f"{training.validation:g}): take --selection last, or a --preset that holds some out"
             )
+
+
+def _waits(job: Job, known: Callable[[Job], bool]) -> bool:
+    """Whether a job has something to train: figures that came without weights are enough where they are those asked for."""
+    return not (job.trained.finished and (job.trained.here or known(job)))
+
+
+def _remembered(found: Sequence[tuple[Setting, Store | None]], known: Mapping[str, Any]) -> list[tuple[Setting, Store | None]]:
+    """The same settings, with a stand-in for data that is not at hand, or not what it was."""
+    settings = []
+    for setting, store in found:
+        about, preset = known.get(setting.preset), load_preset(setting.preset)
+        if about is not None and preset.name != OWN and (store is None or store.about["sha256"] != about["sha256"]):
+            store = Remembered.of(about["sha256"], preset.data.layout, preset.data.space)
+        settings.append((setting, store))
+    return settings
+
+
+def _data(record: Record, jobs: Sequence[Job], known: Mapping[str, Any]) -> dict[str, Any]:
+    """What a plan keeps of the data of each setting: its hash, and the actions that compare."""
+    found: dict[str, Any] = {}
+    seen: set[object] = set()
+    for job in jobs:
+        store, judge, training = job.trained.store, record.rows[job.row].judge, job.trained.preset.training
+        key = (job.setting.preset, (training.validation, training.seed) if judge.held_out else None)
+        if isinstance(store, Remembered) or key in seen:
+            continue
+        seen.add(key)
+        sha256 = store.about["sha256"]
+        about = found.get(job.setting.preset) or known.get(job.setting.preset)
+        actions = list(job.trained.actions(judge)) if record.shows.startswith(("errors", "mean-error", "speed")) else []
+        if about is not None and about["sha256"] == sha256:
+            # Recordings held out go by the seed.
+            actions = [name for name in about["covered"] if name in actions]
+        found[job.setting.preset] = {"sha256": sha256, "covered": actions}
+    return found
 
 
 def _made(record: Record, row: str, setting: Setting, store: Store, options: Options, preset: str, seed: int) -> Trained:
@@ -370,6 +429,15 @@ def _scaled(
             steps |= _within(options.budget / len(options.seeds), rows, options.device, say)
         planned = [*planned, *fresh]
     return {"machine": machine(options.device), **known, "preset": presets, "steps": steps, "planned": planned}
+
+
+def _recalled(
+    record: Record, options: Options, there: Sequence[tuple[Setting, Store]], known: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A plan as it is, to show it: nothing is measured, and rows that came to the table since are not planned."""
+    presets = {setting.preset: options.preset or setting.preset for setting, _ in there}
+    rows = [f"{name} {row}" for name in presets for row, each in record.rows.items() if each.baseline is None]
+    return {"planned": rows, **known, "preset": {**presets, **known["preset"]}}
 
 
 def _within(seconds: float, rows: Mapping[str, Trained], device: str, say: Callable[[str], None]) -> dict[str, int]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import numpy as np
 import torch
 
 from symgnn.config import Preset, preset_to_dict
@@ -25,6 +26,7 @@ from symgnn.experiments.paper.perturbing import perturbed, sigma_for
 from symgnn.experiments.paper.records import Judge
 from symgnn.files import is_first_process, write_whole
 from symgnn.models.checkpoint import TrainedModel, load
+from symgnn.skeleton import Space, load_layout
 from symgnn.training import train
 
 NOISE_SEED = 0
@@ -41,6 +43,28 @@ class Interrupted(Exception):
 
 class Busy(Exception):
     """Another process is at the same run."""
+
+
+class Absent(InputError):
+    """Figures that are not among those kept, and what they are found with is not here."""
+
+
+@dataclass(frozen=True, eq=False)
+class Remembered(Store):
+    """Data that is not at hand: without clips, for runs whose figures are kept."""
+
+    @classmethod
+    def of(cls, sha256: Mapping[str, str], layout: str, space: Space) -> "Remembered":
+        """A stand-in.
+
+        Args:
+            sha256: of its files, which runs are known by.
+            layout: name of its bodies' layout.
+            space: what it holds.
+        """
+        body = load_layout(layout)
+        nothing = np.empty((0, len(body.stored(space)), 3), dtype=np.float32)
+        return cls(Path("DIR"), body, space, "", 0.0, (), nothing, (), None, None, {"sha256": dict(sha256)})
 
 
 def address(parts: Mapping[str, Any], store: Store) -> str:
@@ -88,6 +112,11 @@ class Trained:
         return 0 if about is None else int(about["step"])
 
     @property
+    def here(self) -> bool:
+        """Whether it can be judged in any way: figures may have come without their weights."""
+        return self.baseline is not None or (self.folder / "last.ckpt").is_file()
+
+    @property
     def finished(self) -> bool:
         """Whether nothing is left to train."""
         return self.baseline is not None or self.step >= self.preset.training.steps
@@ -106,7 +135,7 @@ class Trained:
             Busy: another process trains it.
             InputError: as for [train][symgnn.training.train].
         """
-        if self.finished:
+        if self.finished and self.here:
             return
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(self.folder.with_suffix(".lock"))
@@ -121,7 +150,7 @@ class Trained:
         if of_first_process(taken):
             raise Busy
         try:
-            before, began = self.seconds, time.perf_counter()
+            before, began = self.seconds if self.here else 0.0, time.perf_counter()
             self.folder.mkdir(exist_ok=True)
             if is_first_process():
                 write_whole(self.folder / "data.json", _json({"sha256": self.store.about["sha256"]}))
@@ -177,6 +206,8 @@ class Trained:
         Raises:
             InputError: there is no such checkpoint.
         """
+        if not self.here:
+            raise Absent(f"its figures came without its weights ({self.folder}), and this one is not among them")
         path = self.folder / f"{selection}.ckpt"
         if not path.is_file():
             raise InputError(f"{path}: there is no such checkpoint: nothing was held out for validation")
@@ -201,6 +232,9 @@ class Trained:
         Args:
             what: plain values that tell them from other figures of the run.
             find: finds them.
+
+        Raises:
+            Absent: they are not kept, and the data is not at hand.
         """
         key = hashlib.sha256(json.dumps(dict(what), sort_keys=True).encode()).hexdigest()[:12]
         path = self.folder / "results" / f"{key}.json"
@@ -208,10 +242,17 @@ class Trained:
         # A training that went on since makes old figures those of other weights.
         if known is not None and known["step"] == self.step:
             return known["figures"]
+        if isinstance(self.store, Remembered):
+            raise Absent("it is not judged in this way yet, and the data is not at hand")
         figures = find()
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, _json({"what": dict(what), "step": self.step, "figures": dict(figures)}))
         return figures
+
+    def known(self, name: str) -> list[Mapping[str, Any]]:
+        """Figures that are kept, of whatever is told apart by such a field."""
+        kept = [read_json(path) for path in sorted((self.folder / "results").glob("*.json"))]
+        return [each["figures"] for each in kept if each is not None and name in each["what"] and each["step"] == self.step]
 
     def judged(self, judge: Judge, selection: str) -> Mapping[str, Any]:
         """[Result.to_dict][symgnn.evaluation.Result.to_dict] of this run, from the kept file where there is one."""

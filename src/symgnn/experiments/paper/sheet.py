@@ -2,7 +2,8 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from symgnn.experiments.paper.numbers import Tick
 from symgnn.experiments.paper.perturbing import perturbation_ratio, sigma_for
 from symgnn.experiments.paper.records import PICTURES, Record
 from symgnn.experiments.paper.runner import Job, Plan
-from symgnn.experiments.paper.runs import NOISE_SEED, machine
+from symgnn.experiments.paper.runs import NOISE_SEED, Absent, machine
 from symgnn.experiments.paper.speed import frames_in
 
 Column = tuple[str, Tick]
@@ -108,7 +109,7 @@ def sheet(made: Plan) -> Sheet:
     by_row: dict[str, list[Job]] = {}
     for job in made.jobs:
         by_row.setdefault(job.row, []).append(job)
-    covered = _covered(record, made.jobs, carried)
+    covered = _covered(made)
     lines, values, missing = [], {}, list(made.missing)
     gaps: dict[str, None] = {}
     standing = _zero_velocity(record, made)
@@ -119,8 +120,11 @@ def sheet(made: Plan) -> Sheet:
         found: dict[int, dict[Column, float]] = {}
         wilson: dict[Column, tuple[float, float]] = {}
         for job in done:
-            result = job.trained.judged(record.rows[name].judge, made.options.selection) if _judged(record) else None
-            figures = _figures(record, job, result, covered, made.options.selection)
+            try:
+                result, figures = _found(made, job, covered)
+            except Absent as error:
+                missing.append(f"{name}: {error}")
+                continue
             if (zero := standing.get((job.seed, job.setting.preset))) is not None and result is not None:
                 relative = relative_error(result, zero, covered)
                 figures |= {} if relative is None else {RELATIVE: relative}
@@ -158,8 +162,7 @@ def sheet(made: Plan) -> Sheet:
         others = "others that are held out" if held_out else "to test on"
         notes.append(f"Means are over {', '.join(covered)}: the actions that have recordings to train on and {others}.")
     if FRAMES in columns:
-        machines = {_speed(job, made.options.selection)["machine"]: None for job in made.jobs if job.trained.finished}
-        notes.append(f"Speed is that of {'; '.join(machines)}.")
+        notes.append(f"Speed is that of {'; '.join(dict.fromkeys(_speed_machines(made)))}.")
     if RELATIVE in columns:
         times = ", ".join(map(str, TIMES))
         notes.append(f"/ ZeroV is the mean over these actions and {times} ms of the error over zero velocity's.")
@@ -180,6 +183,17 @@ def sheet(made: Plan) -> Sheet:
         notes=tuple(notes),
         missing=tuple(dict.fromkeys((*missing, *gaps))),
     )
+
+
+def known(made: Plan, job: Job) -> bool:
+    """Whether a run's figures are kept, so that it needs no weights."""
+    if made.record.shows in PICTURES:
+        return False
+    try:
+        _found(made, job, _covered(made))
+    except Absent:
+        return False
+    return True
 
 
 def interval(values: Sequence[float]) -> float | None:
@@ -218,30 +232,32 @@ def _zero_velocity(record: Record, made: Plan) -> dict[tuple[int, str], Mapping[
     """Results of zero velocity in a table of mean errors, by seed and setting: recordings held out go by the seed."""
     if record.shows != "mean-errors":
         return {}
-    return {
-        (job.seed, job.setting.preset): job.trained.judged(record.rows[job.row].judge, made.options.selection)
-        for job in made.jobs
-        if record.rows[job.row].baseline == "zero-velocity"
-    }
+    found: dict[tuple[int, str], Mapping[str, Any]] = {}
+    for job in made.jobs:
+        if record.rows[job.row].baseline == "zero-velocity":
+            with suppress(Absent):
+                judged = job.trained.judged(record.rows[job.row].judge, made.options.selection)
+                found[job.seed, job.setting.preset] = judged
+    return found
 
 
-def _covered(record: Record, jobs: Sequence[Job], carried: bool) -> tuple[str, ...]:
-    """Actions that compare: with recordings to train on and to be judged on, and of the paper's table where it is its own."""
-    if not record.shows.startswith(("errors", "mean-error", "speed")) or not jobs:
-        return ()
-    names = jobs[0].trained.store.class_names
-    judged: dict[object, tuple[str, ...]] = {}
-    for job in jobs:
-        judge, training = record.rows[job.row].judge, job.trained.preset.training
-        key = (job.trained.store.path, (training.validation, training.seed) if judge.held_out else None)
-        if key not in judged:
-            judged[key] = job.trained.actions(judge)
-    for here in judged.values():
-        names = tuple(name for name in names if name in here)
-    numbers = record.numbers
-    if record.shows == "errors" and not carried and numbers is not None:
-        names = tuple(name for name in names if name in numbers.groups)
-    return names
+def _covered(made: Plan) -> tuple[str, ...]:
+    """Actions that compare: those of the plan, and of the paper's table where it is its own."""
+    numbers = made.record.numbers
+    if made.record.shows == "errors" and made.options.on is None and numbers is not None:
+        return tuple(name for name in made.covered if name in numbers.groups)
+    return made.covered
+
+
+def _found(made: Plan, job: Job, covered: Sequence[str]) -> tuple[Mapping[str, Any] | None, dict[Column, float]]:
+    """A judged run, and what a table shows of it.
+
+    Raises:
+        Absent: figures came without weights or data, and these are not among them.
+    """
+    record, selection = made.record, made.options.selection
+    result = job.trained.judged(record.rows[job.row].judge, selection) if _judged(record) else None
+    return result, _figures(record, job, result, covered, selection)
 
 
 def _figures(
@@ -303,9 +319,24 @@ def _top1(record: Record, job: Job, tick: str = "Top-1") -> Column:
 
 
 def _speed(job: Job, selection: str) -> Mapping[str, Any]:
-    """Of this machine: a time of another one says nothing here."""
+    """Of this machine: a time of another one says nothing here. Without weights or data, what another one had."""
     here = {"speed": FRAME_PERIOD, "machine": machine("auto")}
-    return job.trained.kept(here, lambda: {**frames_in(FRAME_PERIOD, job.trained.model(selection)), "machine": machine("auto")})
+    try:
+        return job.trained.kept(
+            here, lambda: {**frames_in(FRAME_PERIOD, job.trained.model(selection)), "machine": machine("auto")}
+        )
+    except Absent:
+        elsewhere = [each for each in job.trained.known("speed") if "machine" in each]
+        if not elsewhere:
+            raise
+        return elsewhere[0]
+
+
+def _speed_machines(made: Plan) -> Iterator[str]:
+    for job in made.jobs:
+        if job.trained.finished:
+            with suppress(Absent):
+                yield _speed(job, made.options.selection)["machine"]
 
 
 def _ratio(job: Job, selection: str) -> float:
