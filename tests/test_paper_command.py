@@ -543,12 +543,14 @@ def test_a_report_goes_on_without_what_cannot_be_shown(shared_data: Path, tmp_pa
     moved.unlink()
     page = tmp_path / "page.html"
     capsys.readouterr()
+    (out / "tables" / "table1.json").write_text("{}")
     assert main(["paper", "report", "--out", str(out), "--html", str(page)]) == 0
     printed = capsys.readouterr()
+    assert "table1 cannot be shown" in printed.out
     assert "table7.cmu-long-cpu.10-steps cannot be shown" in printed.out and printed.out.count("1.916") == 2
     assert printed.err.count("missing files of the benchmark") == 1
     identities = re.findall(r'<h2 id="(.*?)">', page.read_text(encoding="utf-8"))
-    assert identities == ["table7.cmu-long-cpu.10-steps", "table7.cmu-long-cpu", "table7"]
+    assert identities == ["table1", "table7.cmu-long-cpu.10-steps", "table7.cmu-long-cpu", "table7"]
 
 
 def _nothing_is_trained(*_: object, **__: object) -> None:
@@ -576,6 +578,9 @@ def test_figures_travel_without_weights_and_data(
     assert capsys.readouterr().out.partition("Table 7")[2] in shown
     assert "1.916" in page.read_text(encoding="utf-8") and "--data DIR" in page.read_text(encoding="utf-8")
     assert again.read_bytes() == figures.read_bytes() and not list(two.glob("runs/*/*.ckpt"))
+
+    assert main(["paper", "list", "--out", str(one)]) == main(["paper", "list", "--out", str(two)]) == 0
+    assert capsys.readouterr().out.count("measured here") == 1  # where it was trained
 
     cmu.symlink_to(shared_data / "cmu_mocap")
     monkeypatch.setattr(runs, "train", _nothing_is_trained)

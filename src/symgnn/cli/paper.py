@@ -347,8 +347,8 @@ def _costs(out: Path) -> list[str]:
     rates: dict[tuple[str, float], list[float]] = {}
     for path in sorted((out / "runs").glob("*/time.json")):
         about, values = read_json(path), read_json(path.with_name("preset.json"))
-        if about is None or values is None or not about["step"]:
-            continue
+        if about is None or values is None or not about["step"] or not path.with_name("last.ckpt").is_file():
+            continue  # figures of another machine come without weights
         model = preset_from_dict(values, str(path)).model
         rates.setdefault((model.network, model.width), []).append(about["seconds"] / about["step"])
     return [

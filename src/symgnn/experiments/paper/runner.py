@@ -191,8 +191,13 @@ def reopen(out: Path, path: Path, find: Callable[[tuple[str, ...]], tuple[Store,
         out: folder of all runs.
         path: of the plan.
         find: opens data by the folders' names.
+
+    Raises:
+        InputError: the file is no plan.
     """
     about = read_json(path) or {}
+    if lost := {"record", "asked", "on", "budget", "limit", "selection", "folders", "rows", "seeds", "preset"} - about.keys():
+        raise InputError(f"{path}: is no plan: it lacks {', '.join(sorted(lost))}; delete it, and run the table again")
     folders = tuple(about["folders"])
     options = {"preset": about["asked"], **{name: about[name] for name in ("on", "budget", "selection")}}
     options |= {"steps": about["limit"], "only": tuple(about["rows"])}
@@ -218,7 +223,9 @@ def run(made: Plan, say: Callable[[str], None], progress: bool = True, *, known:
     Raises:
         Interrupted: Ctrl-C; everything up to the last checkpoint is kept.
     """
-    waiting = [job for job in made.jobs if _waits(job, known)]
+    # Another command may finish one of them meanwhile: of several processes the first says what there is to do.
+    places = of_first_process(lambda: [place for place, job in enumerate(made.jobs) if _waits(job, known)])
+    waiting = [made.jobs[place] for place in places]
     done: set[str] = set()
     for number, job in enumerate(waiting, start=1):
         if job.trained.address in done:
@@ -374,6 +381,10 @@ def _made(record: Record, row: str, setting: Setting, store: Store, options: Opt
     return Trained(chosen, record.rows[row].baseline, store, options.out)
 
 
+def _trainable(record: Record) -> list[str]:
+    return [name for name, row in record.rows.items() if row.baseline is None and not row.blocked]
+
+
 def _scaled(
     record: Record,
     options: Options,
@@ -392,8 +403,7 @@ def _scaled(
     """
     presets = {setting.preset: options.preset or setting.preset for setting, _ in there} | known.get("preset", {})
     steps = dict(known.get("steps", {}))
-    trainable = [name for name, row in record.rows.items() if row.baseline is None and not row.blocked]
-    keys = {f"{setting.preset} {name}": (setting, store, name) for setting, store in there for name in trainable}
+    keys = {f"{setting.preset} {name}": (setting, store, name) for setting, store in there for name in _trainable(record)}
 
     def made(key: str) -> Trained:
         setting, store, name = keys[key]
@@ -436,7 +446,7 @@ def _recalled(
 ) -> dict[str, Any]:
     """A plan as it is, to show it: nothing is measured, and rows that came to the table since are not planned."""
     presets = {setting.preset: options.preset or setting.preset for setting, _ in there}
-    rows = [f"{name} {row}" for name in presets for row, each in record.rows.items() if each.baseline is None]
+    rows = [f"{name} {row}" for name in presets for row in _trainable(record)]
     return {"planned": rows, **known, "preset": {**presets, **known["preset"]}}
 
 

@@ -204,11 +204,12 @@ class Trained:
         """The trained network.
 
         Raises:
+            Absent: there are no weights of it at all.
             InputError: there is no such checkpoint.
         """
-        if not self.here:
-            raise Absent(f"its figures came without its weights ({self.folder}), and this one is not among them")
         path = self.folder / f"{selection}.ckpt"
+        if not path.is_file() and not self.here:
+            raise Absent(f"its figures came without its weights ({self.folder}), and this one is not among them")
         if not path.is_file():
             raise InputError(f"{path}: there is no such checkpoint: nothing was held out for validation")
         return load(path, "cuda" if torch.cuda.is_available() else "cpu")
