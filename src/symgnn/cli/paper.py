@@ -118,7 +118,7 @@ def paper_run(
         raise InputError(f"--steps: found {steps}, expected 1 or more, and no --budget beside it")
     if slurm is not None:
         check_place(slurm)
-    from symgnn.experiments.paper.records import find_record
+    from symgnn.experiments.paper.records import PICTURES, find_record
 
     record = find_record(table)
     if preset is not None:
@@ -127,7 +127,7 @@ def paper_run(
         load_preset(preset)
     record.carried(on)
     from symgnn.experiments.paper.report import sheet_text
-    from symgnn.experiments.paper.runner import Options, parse_duration, plan, run, slurm_script
+    from symgnn.experiments.paper.runner import Options, of_all_rows, parse_duration, plan, run, slurm_script
     from symgnn.experiments.paper.runs import Interrupted
     from symgnn.experiments.paper.sheet import known, sheet
 
@@ -180,10 +180,9 @@ def paper_run(
         )
         return 130
     if is_first_process():
-        from symgnn.experiments.paper.runner import of_all_rows
-
         show(sheet_text(sheet(made)))
-        _drawn(of_all_rows(made, say))
+        if record.shows in PICTURES:
+            _drawn(of_all_rows(made, say))
     return 0
 
 
