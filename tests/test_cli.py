@@ -272,6 +272,7 @@ COMMANDS = (
     "info",
     "bench",
     "bench data",
+    "bench training",
     "data how",
     "data import",
     "data make",

@@ -466,6 +466,32 @@ def bench_live(
     return measure(forms=forms or FORMS, parts=only or PARTS, json=json, quick=quick, minutes=minutes)
 
 
+def bench_training(
+    presets: Annotated[tuple[str, ...], arg(metavar="PRESET...")] = (),
+    device: Literal["auto", "cpu", "gpu"] = "auto",
+    json: File = None,
+    quick: Switch = False,
+) -> int:
+    """Measure a training step on this machine, beside the floor: FLOP over the rate of matrix products in its precision.
+
+    On a GPU a step is timed twice: launched kernel by kernel, and recorded as a CUDA graph (training.recorded).
+
+    Args:
+        presets: which to measure.
+        device: where to compute.
+        json: also write every figure to this file.
+        quick: fewer repetitions.
+    """
+    if json is not None:
+        check_place(json)
+    for preset in presets:
+        load_preset(preset)
+    from symgnn.experiments.bench_training import PRESETS
+    from symgnn.experiments.bench_training import bench_training as measure
+
+    return measure(presets=presets or PRESETS, device=device, json=json, quick=quick)
+
+
 # --- how commands are found and run ----------------------------------------------------------------------------------------
 
 _COMMANDS: dict[str, Callable[..., int]] = {
@@ -478,6 +504,7 @@ _COMMANDS: dict[str, Callable[..., int]] = {
     "info": info,
     "bench data": bench_data,  # before "bench", whose words they begin with
     "bench live": bench_live,
+    "bench training": bench_training,
     "bench": bench,
     "data how": data_how,
     "data import": data_import,

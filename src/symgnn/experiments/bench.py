@@ -148,14 +148,14 @@ def measure(case: Case, quick: bool) -> Figures:
 
     def timed(work: Callable[[], object], flop: float, runs: int) -> Timing:
         before = matrix_product_rate(quick)
-        seconds = _repeat(work, max(5, runs // 10) if quick else runs)
+        seconds = repeat(work, max(5, runs // 10) if quick else runs)
         rate = statistics.median((before, matrix_product_rate(quick)))
         rates.append(rate)
         worst = sorted(seconds)[min(len(seconds) - 1, int(0.99 * len(seconds)))]
         return Timing(statistics.median(seconds), worst, flop / rate)
 
-    forward = _flop(lambda: model.eval()(observed[:1], case.horizon))
-    everything = _flop(lambda: _forward(model.eval(), observed[:1], case.horizon))
+    forward = count_flop(lambda: model.eval()(observed[:1], case.horizon))
+    everything = count_flop(lambda: forward_of_training(model.eval(), observed[:1], case.horizon))
     small = forward < 1e10
     folded = model.folded()
     with torch.inference_mode():
@@ -192,13 +192,29 @@ def training_batch(observed: int) -> int:
     return size
 
 
-def matrix_product_rate(quick: bool = False) -> float:
-    """FLOP a second of a float32 product of two 1024 x 1024 matrices, the median of several."""
-    left, right = torch.randn(1024, 1024), torch.randn(1024, 1024)
-    return 2 * 1024**3 / statistics.median(_repeat(lambda: left @ right, 10 if quick else 40))
+def matrix_product_rate(
+    quick: bool = False, device: str = "cpu", dtype: torch.dtype = torch.float32, size: int | None = None
+) -> float:
+    """FLOP a second of a product of two square matrices, the median of several.
+
+    Args:
+        quick: fewer of them.
+        device: cpu or cuda.
+        dtype: of the matrices.
+        size: rows; by default 1024, and 8192 on a GPU, which smaller ones do not fill.
+    """
+    size = size or (1024 if device == "cpu" else 8192)
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+
+    def product() -> None:
+        left.matmul(right)
+        if device != "cpu":
+            torch.cuda.synchronize()
+
+    return 2 * size**3 / statistics.median(repeat(product, 10 if quick else 40))
 
 
-def _repeat(work: Callable[[], object], runs: int) -> list[float]:
+def repeat(work: Callable[[], object], runs: int) -> list[float]:
     """Seconds of each run, after two that do not count."""
     seconds = []
     for number in range(runs + 2):
@@ -209,7 +225,7 @@ def _repeat(work: Callable[[], object], runs: int) -> list[float]:
     return seconds
 
 
-def _forward(model: SymGNN | Baseline, observed: torch.Tensor, horizon: int) -> None:
+def forward_of_training(model: SymGNN | Baseline, observed: torch.Tensor, horizon: int) -> None:
     """Everything a training step computes forwards, the bones' future included."""
     if isinstance(model, Baseline):
         model(observed, horizon)
@@ -218,10 +234,11 @@ def _forward(model: SymGNN | Baseline, observed: torch.Tensor, horizon: int) -> 
     model.predict(features, model.fuse(model.recognise(features)), horizon)
 
 
-def _flop(work: Callable[[], object]) -> float:
+def count_flop(work: Callable[[], object]) -> float:
+    """FLOP of some work, by torch's own counter: matrix products and convolutions alone."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         work()
-    return counter.get_total_flops()
+    return float(counter.get_total_flops())
 
 
 def _cases(name: str) -> list[Case]:
