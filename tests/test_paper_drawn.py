@@ -12,7 +12,7 @@ from symgnn.data import Store
 from symgnn.data.readers.expmap_text import CMU_ACTIONS, H36M_ACTIONS
 from symgnn.evaluation import fitted_baseline
 from symgnn.experiments.paper.drawn import draw
-from symgnn.experiments.paper.figures import actional_map, predicted_strips
+from symgnn.experiments.paper.figures import actional_map, predicted_strips, untrained
 from symgnn.experiments.paper.records import PICTURES, Record, Row, Setting, Shows, records
 from symgnn.experiments.paper.runner import Options, Plan, of_all_rows, plan
 from test_report import Page, check_self_contained
@@ -117,12 +117,16 @@ def test_the_map_is_that_of_the_first_seed_that_is_trained(motion: Store, tmp_pa
     _train(made, "Sym-GNN", seed=1)
     drawn = draw(made)
     assert drawn is not None and drawn.words[1] == "Drawn of seed 1."
-    by_hand = actional_map(made.jobs[1].trained.model("last"), motion)
+    model = made.jobs[1].trained.model("last")
+    by_hand = actional_map(model, motion, beside=untrained(model))
     assert drawn.html == by_hand.html and drawn.words[0] == by_hand.words[0]
     about = json.loads((tmp_path / "pictures" / f"{made.name}.json").read_text())
     assert about["numbers"]["demo"]["points"] == by_hand.numbers["points"]
-    shares = re.findall(r"(\d+) % have their nearest graph", drawn.words[0])
-    assert shares[0] == f"{100 * by_hand.numbers['apart']['share']:.0f}"
+    found = re.search(r"(\d+) % have their nearest graph .* before training (\d+) %", drawn.words[0].partition(").")[0])
+    before = actional_map(untrained(model), motion).numbers["apart"]
+    assert by_hand.numbers["before_training"]["apart"] == before and untrained(model).network.mean.abs().sum() > 0
+    assert found is not None
+    assert [int(each) for each in found.groups()] == [round(100 * each["share"]) for each in (by_hand.numbers["apart"], before)]
 
 
 def test_classes_that_are_not_there_are_named(motion: Store, tmp_path: Path, tiny_preset: str):

@@ -12,7 +12,7 @@ import filelock
 
 from symgnn.errors import InputError
 from symgnn.evaluation import Model, fitted_baseline
-from symgnn.experiments.paper.figures import Drawing, actional_links, actional_map, predicted_strips
+from symgnn.experiments.paper.figures import Drawing, actional_links, actional_map, predicted_strips, untrained
 from symgnn.experiments.paper.records import PICTURES, Setting
 from symgnn.experiments.paper.runner import Job, Plan
 from symgnn.experiments.paper.runs import read_json
@@ -152,7 +152,8 @@ def _drawing(made: Plan, setting: Setting, rows: Mapping[str, Job]) -> tuple[Dra
         case "graphs":
             return actional_links(first.model(made.options.selection), store, actions=actions), left_out
         case "map":
-            return actional_map(first.model(made.options.selection), store, actions=actions), left_out
+            model = first.model(made.options.selection)
+            return actional_map(model, store, actions=actions, beside=untrained(model)), left_out
     protocol = first.protocol()
     models: dict[str, Model] = {}
     for row, job in rows.items():

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Float32
 from symgnn.data import Store, stored_mean
 from symgnn.errors import InputError
 from symgnn.evaluation import Model, Protocol, Window, device_of
-from symgnn.models.checkpoint import Described
+from symgnn.models.checkpoint import Described, TrainedModel, build
 from symgnn.viz import (
     Picture,
     below,
@@ -267,6 +267,7 @@ def actional_map(
     actions: Sequence[str] = (),
     splits: Sequence[str] = ("test",),
     seed: int = 0,
+    beside: Described | None = None,
 ) -> Drawing:
     """t-SNE of the actional graphs of many windows as vectors, by action (Fig. 12).
 
@@ -280,6 +281,7 @@ def actional_map(
         actions: classes; all by default.
         splits: parts of the store that are looked at.
         seed: of the map.
+        beside: the same network before training, whose numbers stand beside; see ``untrained``.
 
     Raises:
         InputError: fewer than 5 windows, one graph for all of them, or what ``clip_graphs`` says.
@@ -306,11 +308,18 @@ def actional_map(
     words = f"{len(vectors)} windows of {len(set(graphs.recordings))} recordings; distances between far clusters mean little. "
     words += f"Between windows an entry of a graph deviates by {deviation:.2g} from its mean, where even attention has "
     words += f"{1 / graphs.actional.shape[1]:.3f} in each. "
-    for found, whom in ((apart, "that shares no frame"), (beyond, "of another recording")):
+    before = (None, None)
+    if beside is not None:
+        first = clip_graphs(beside, store, each=each, splits=splits, actions=actions)
+        rows = first.actional.reshape(len(vectors), -1)
+        before = tuple(neighbour_agreement(rows, labels, allowed) for allowed in (graphs.apart(), graphs.of_other_recordings()))
+    whose = ("that shares no frame", "of another recording")
+    for found, whom, control in zip((apart, beyond), whose, before, strict=True):
         if found is not None:
+            earlier = "" if control is None else f", before training {100 * control.share:.0f} %"
             words += (
                 f"Of {found.windows} windows {100 * found.share:.0f} % have their nearest graph {whom} in their own action "
-                f"(by chance {100 * found.chance:.0f} %). "
+                f"(by chance {100 * found.chance:.0f} %{earlier}). "
             )
     if apart is not None and beyond is None:
         words += "Of each action there is one recording, so that this may tell recordings apart and not actions. "
@@ -327,8 +336,23 @@ def actional_map(
         "seed": seed,
         "apart": _plain(apart),
         "other_recordings": _plain(beyond),
+        "before_training": {"apart": _plain(before[0]), "other_recordings": _plain(before[1])},
     }
     return Drawing(html, {"map": picture}, numbers, (words.strip(),), picture)
+
+
+def untrained(model: TrainedModel) -> TrainedModel:
+    """The same network as its preset's seed makes it, in the units that the trained one has.
+
+    Graphs of a random network tell motions apart too: what a trained one's tell is worth no more than what lies between.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(model.preset.training.seed)
+        network = build(model.preset, model.layout, len(model.class_names))
+    known = model.network.state_dict()
+    units = {name: value for name, value in known.items() if name in ("mean", "scale", "bone_mean", "bone_scale")}
+    network.load_state_dict(units, strict=False)
+    return TrainedModel(network.eval(), model.card, folded=True).to(model.network.mean.device).eval()
 
 
 def _plain(found: Agreement | None) -> dict[str, float] | None:
