@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,6 +16,7 @@ from symgnn.experiments.paper.drawn import draw
 from symgnn.experiments.paper.figures import actional_map, predicted_strips, untrained
 from symgnn.experiments.paper.records import PICTURES, Record, Row, Setting, Shows, records
 from symgnn.experiments.paper.runner import Options, Plan, of_all_rows, plan
+from symgnn.experiments.paper.runs import Absent
 from test_report import Page, check_self_contained
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -178,3 +180,20 @@ def test_figures_from_the_command_line(shared_data: Path, tmp_path: Path, capsys
     assert sum(label.startswith("Body with the 15 strongest links") for label in labels) == 5
     assert sum(label.startswith("t-SNE of actional graphs") for label in labels) == 1
     assert sum(label.startswith("The true motion and that predicted by ZeroV, Sym-GNN") for label in labels) == 1
+
+
+def test_what_is_drawn_stays_where_weights_and_data_have_gone(motion: Store, tmp_path: Path, tiny_preset: str):
+    """It is shown again without them, and what was never drawn is not kept as a figure of nothing."""
+    made = _plan(motion, tmp_path, tiny_preset, "strips", ("running",))
+    _train(made, "Sym-GNN")
+    drawn = draw(made)
+    without = plan(made.record, replace(made.options, stores=()), print, remember=True)
+    assert drawn is not None and draw(without) == drawn
+    (tmp_path / "pictures" / f"{made.name}.json").unlink()
+    with pytest.raises(Absent, match="not at hand"):
+        draw(without)
+    assert draw(made) == drawn
+    (tmp_path / "pictures" / f"{made.name}.json").unlink()
+    next(job for job in made.jobs if job.row == "Sym-GNN").trained.folder.joinpath("last.ckpt").unlink()
+    with pytest.raises(Absent, match="not at hand"):
+        draw(made)

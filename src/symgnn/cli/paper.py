@@ -239,8 +239,13 @@ def paper_report(
 def _drawn(made: "Plan") -> str:
     """Draw what is drawn and not tabled, say where it lies, and give its HTML; empty of a table."""
     from symgnn.experiments.paper.drawn import draw
+    from symgnn.experiments.paper.runs import Absent
 
-    drawn = draw(made)
+    try:
+        drawn = draw(made)
+    except Absent as error:
+        show(Text(f"not drawn: {error}\n", style="yellow"))
+        return ""
     if drawn is None:
         return ""
     for line in drawn.words:

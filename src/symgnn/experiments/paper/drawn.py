@@ -15,7 +15,7 @@ from symgnn.evaluation import Model, fitted_baseline
 from symgnn.experiments.paper.figures import Drawing, actional_links, actional_map, predicted_strips, untrained
 from symgnn.experiments.paper.records import PICTURES, Setting
 from symgnn.experiments.paper.runner import Job, Plan
-from symgnn.experiments.paper.runs import read_json
+from symgnn.experiments.paper.runs import Absent, Remembered, read_json
 from symgnn.files import write_whole
 from symgnn.viz import write_page
 from symgnn.viz.page import page
@@ -51,6 +51,9 @@ def draw(made: Plan) -> Drawn | None:
 
     Returns:
         None of a table, and where no network is trained.
+
+    Raises:
+        Absent: it is not drawn yet, and weights or data are not at hand.
     """
     chosen = _chosen(made) if made.record.shows in PICTURES else {}
     if all(job.trained.baseline is not None for _, rows in chosen.values() for job in rows.values()):
@@ -81,6 +84,9 @@ def draw(made: Plan) -> Drawn | None:
             or known["of"] != of
             or not all((folder / name).is_file() for name in (whole.name, *known["pictures"]))
         ):
+            jobs = [job.trained for _, rows in chosen.values() for job in rows.values()]
+            if not all(trained.here and not isinstance(trained.store, Remembered) for trained in jobs):
+                raise Absent("its weights or its data are not at hand")
             about.unlink(missing_ok=True)
             known = {"of": of, **_draw(made, chosen, absent, whole)}
             # Last: it says that the others are there.
