@@ -217,6 +217,17 @@ def test_a_table_with_rows_that_cannot_be_run_is_planned_all_the_same(motion: St
     assert "at width 0.05" in made.scale
 
 
+def test_a_preset_is_trained_on_its_own_body_alone(motion: Store, tmp_path: Path, tiny_preset: str):
+    """Of a table with two data sets, --preset leaves out the one it cannot be trained on, and says so."""
+    options = Options(out=tmp_path, stores=(motion,), folders=(), preset=tiny_preset)
+    two = replace(_record(), settings=(Setting(preset="h36m-long"), Setting(preset="demo")))
+    made = plan(two, options, print)
+    assert {job.setting.preset for job in made.jobs} == {"demo"}
+    assert made.missing == (f"h36m-long: --preset {tiny_preset} is of another body than its data",)
+    with pytest.raises(InputError, match="another body"):
+        plan(replace(_record(), settings=(Setting(preset="h36m-long"),)), options, print)
+
+
 def test_a_report_shows_what_was_asked_for(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     words = ["paper", "run", "table7", "--data", str(shared_data / "cmu_mocap"), "--out", str(tmp_path), "--only"]
     assert main([*words, "ZeroV"]) == main([*words, "Running average of 2"]) == 0

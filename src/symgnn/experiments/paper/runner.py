@@ -143,10 +143,11 @@ def plan(record: Record, options: Options, say: Callable[[str], None], *, rememb
     if unknown:
         raise InputError(f"--only {unknown[0]}: {record.name} has no such row (there are: {', '.join(record.rows)})")
     path = options.out / "tables" / f"{_plan_name(record, options)}.json"
+    settings, unfit = _fitting(record, settings, options.preset)
     found = [(setting, find_store(setting, options.stores)) for setting in settings]
     if remember:
         found = _remembered(found, (read_json(path) or {}).get("data", {}))
-    missing = [f"{setting.preset}: {_wanted(setting)} is not at hand" for setting, store in found if store is None]
+    missing = [*unfit, *(f"{setting.preset}: {_wanted(setting)} is not at hand" for setting, store in found if store is None)]
     there = [(setting, store) for setting, store in found if store is not None]
     if not there:
         raise InputError(
@@ -182,6 +183,26 @@ def plan(record: Record, options: Options, say: Callable[[str], None], *, rememb
     each = [known["data"][setting.preset]["covered"] for setting, _ in there if setting.preset in known["data"]]
     covered = tuple(name for name in (each[0] if each else ()) if all(name in others for others in each))
     return Plan(record, options, jobs, ", ".join(sorted(presets)), faithful, tuple(missing), covered)
+
+
+def _fitting(record: Record, settings: Sequence[Setting], preset: str | None) -> tuple[Sequence[Setting], list[str]]:
+    """The settings on whose data a preset can be trained, and a sentence about each of the others."""
+
+    def body(name: str) -> tuple[str, str] | None:
+        data = load_preset(name).data
+        # What the store decides fits every store.
+        return None if load_preset(name).name == "own" else (data.layout, data.space)
+
+    if preset is None or body(preset) is None:
+        return settings, []
+    fitting = [setting for setting in settings if body(setting.preset) in (None, body(preset))]
+    if not fitting:
+        raise InputError(f"--preset {preset}: is of another body than {record.name}'s data: it needs {_wanted(settings[0])}")
+    return fitting, [
+        f"{setting.preset}: --preset {preset} is of another body than its data"
+        for setting in settings
+        if setting not in fitting
+    ]
 
 
 def reopen(out: Path, path: Path, find: Callable[[tuple[str, ...]], tuple[Store, ...]]) -> tuple[str, dict[str, Any]]:
