@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import signal
+import threading
 import time
 import uuid
 from collections import deque
@@ -21,7 +22,9 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from importlib.metadata import version
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal
 
 import numpy as np
@@ -355,12 +358,15 @@ def _read_all(
                 yield path, read_recordings(path, kind, layout, options), said
         return
     workers = os.cpu_count() or 1
+    _start_server()
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("forkserver"), initializer=_leave_interrupts)
     try:
         # A bounded number ahead of whoever writes: memory stays flat however many files there are.
         ahead: deque[tuple[Path, Future[tuple[list[Recording] | InputError, list[str]]]]] = deque()
         for path in files:
-            ahead.append((path, pool.submit(_read_one, path, kind, layout, options)))
+            with _uninterrupted():
+                future = pool.submit(_read_one, path, kind, layout, options)
+            ahead.append((path, future))
             if len(ahead) >= 8 * workers:
                 done, future = ahead.popleft()
                 yield done, *future.result()
@@ -370,8 +376,34 @@ def _read_all(
         pool.shutdown(cancel_futures=True)
 
 
+def _start_server() -> None:
+    """Start what readers are forked from, with Ctrl-C blocked: a reader that still imports cannot ignore it by itself."""
+    resource_tracker.ensure_running()  # before: it ends with Ctrl-C unblocked
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C comes when it is over: a pool would not know of a reader that it was just starting, and leave it behind."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is None:
+        yield
+        return
+    pressed: list[tuple[int, FrameType | None]] = []
+    before = signal.signal(signal.SIGINT, lambda *pressing: pressed.append(pressing))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed and callable(before):
+        before(*pressed[0])
+
+
 def _leave_interrupts() -> None:
-    """Ctrl-C is for the process that writes."""
+    """Ctrl-C is for the process that writes; also where the server was there before."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
