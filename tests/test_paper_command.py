@@ -617,6 +617,20 @@ def _judgement(step: int, figures: str) -> dict[str, Any]:
     return {"what": {"protocol": "demo"}, "step": step, "figures": {"from": figures}}
 
 
+def test_the_committed_page_shows_the_committed_figures(tmp_path: Path):
+    """Without data or weights; what is drawn does not travel, so that tables alone are compared."""
+    docs, page = Path(__file__).parents[1] / "docs", tmp_path / "page.html"
+    words = ["--figures", str(docs / "paper-figures.json"), "--out", str(tmp_path / "out"), "--html", str(page)]
+    assert main(["paper", "report", *words]) == 0
+    committed, made = (
+        re.findall(r"<td class=number>(?:<b>)?([^<]+)", path.read_text(encoding="utf-8"))
+        for path in (docs / "paper-report.html", page)
+    )
+    assert made == committed and len(made) > 300
+    # Sym-GNN under cmu-long-best, the first of the figures in docs/results.md.
+    assert ("0.278", "0.426", "0.730", "0.828", "1.229") in zip(*(made[place:] for place in range(5)), strict=False)
+
+
 @pytest.mark.parametrize(
     ("mine", "weights", "taken"),
     [(None, False, True), (5, False, True), (5, True, False), (10, True, True), (20, False, False), (None, True, False)],
