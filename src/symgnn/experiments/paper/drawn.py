@@ -1,6 +1,5 @@
 """Figs. 11 to 13 on disk: drawn from what is trained, and kept until something else is."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -15,8 +14,7 @@ from symgnn.evaluation import Model, fitted_baseline
 from symgnn.experiments.paper.figures import Drawing, actional_links, actional_map, predicted_strips, untrained
 from symgnn.experiments.paper.records import PICTURES, Setting
 from symgnn.experiments.paper.runner import Job, Plan
-from symgnn.experiments.paper.runs import Absent, Remembered, read_json
-from symgnn.files import write_whole
+from symgnn.experiments.paper.runs import Absent, Remembered, read_json, write_json
 from symgnn.viz import write_page
 from symgnn.viz.page import page
 
@@ -90,7 +88,7 @@ def draw(made: Plan) -> Drawn | None:
             about.unlink(missing_ok=True)
             known = {"of": of, **_draw(made, chosen, absent, whole)}
             # Last: it says that the others are there.
-            write_whole(about, json.dumps(known, indent=1, ensure_ascii=False).encode() + b"\n")
+            write_json(about, known)
     pictures = tuple(folder / name for name in known["pictures"])
     return Drawn(whole, pictures, known["html"], tuple(known["words"]), tuple(known["missing"]))
 

@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 from symgnn.errors import InputError
 from symgnn.experiments.paper.records import find_record
 from symgnn.experiments.paper.runner import Plan
-from symgnn.experiments.paper.runs import Trained, read_json
+from symgnn.experiments.paper.runs import Trained, read_json, write_json
 from symgnn.files import write_whole
 
 MOST = 64 * 2**20
@@ -183,7 +183,7 @@ def _take_plan(path: Path, plan: KeptPlan) -> bool:
     with filelock.FileLock(path.with_suffix(".lock")):
         mine = read_json(path)
         if mine is None:
-            write_whole(path, _json({**theirs, "folders": []}))
+            write_json(path, {**theirs, "folders": []})
             return True
         keys = mine.get("planned", [*theirs["planned"], *theirs["steps"]])
         alike = (
@@ -202,7 +202,7 @@ def _take_plan(path: Path, plan: KeptPlan) -> bool:
             "rows": [name for name in find_record(plan.record).rows if name in rows],
             "data": {**theirs["data"], **mine.get("data", {})},
         }
-        write_whole(path, _json(merged))
+        write_json(path, merged)
     return alike
 
 
@@ -217,19 +217,15 @@ def _take_run(folder: Path, run: KeptRun) -> bool:
             return False
         folder.mkdir(parents=True, exist_ok=True)
         if run.preset is not None:
-            write_whole(folder / "preset.json", _json(run.preset))
-        write_whole(folder / "time.json", _json(asdict(run.time)))
+            write_json(folder / "preset.json", run.preset)
+        write_json(folder / "time.json", asdict(run.time))
     (folder / "results").mkdir(parents=True, exist_ok=True)
     for key, judgement in run.results.items():
         path = folder / "results" / f"{key}.json"
         known = read_json(path)
         if known is None or known["step"] != step:
-            write_whole(path, _json(asdict(judgement)))
+            write_json(path, asdict(judgement))
     return True
-
-
-def _json(values: Mapping[str, Any]) -> bytes:
-    return json.dumps(values, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
 def _lines(value: Any, depth: int, indent: str = "") -> str:

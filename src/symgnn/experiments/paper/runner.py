@@ -1,6 +1,5 @@
 """One table or figure: what is to be trained for it, in which time, and in which order."""
 
-import json
 import re
 import shlex
 import time
@@ -16,8 +15,7 @@ from symgnn.config import OWN, load_preset
 from symgnn.data import Store, split_recordings
 from symgnn.errors import InputError
 from symgnn.experiments.paper.records import Record, Setting, resolve
-from symgnn.experiments.paper.runs import Busy, Remembered, Trained, machine, of_first_process, read_json
-from symgnn.files import write_whole
+from symgnn.experiments.paper.runs import Busy, Remembered, Trained, machine, of_first_process, read_json, write_json
 from symgnn.models.checkpoint import build
 from symgnn.training import MotionData, training_step
 from symgnn.training.own import fitted
@@ -172,7 +170,7 @@ def plan(record: Record, options: Options, say: Callable[[str], None], *, rememb
             if not remember:
                 _check_selection(jobs, options.selection)
             known["data"] = {**known.get("data", {}), **_data(record, jobs, known.get("data", {}))}
-            write_whole(path, json.dumps({**known, **_about(record, options)}, indent=1, ensure_ascii=False).encode() + b"\n")
+            write_json(path, {**known, **_about(record, options)})
         return known
 
     known = of_first_process(agreed)

@@ -153,7 +153,7 @@ class Trained:
             before, began = self.seconds if self.here else 0.0, time.perf_counter()
             self.folder.mkdir(exist_ok=True)
             if is_first_process():
-                write_whole(self.folder / "data.json", _json({"sha256": self.store.about["sha256"]}))
+                write_json(self.folder / "data.json", {"sha256": self.store.about["sha256"]})
             resume = (self.folder / "preset.json").exists()
 
             def note(step: int | None = None) -> None:
@@ -186,7 +186,7 @@ class Trained:
             model = load(last, folded=False)
             step, parameters = model.card.step, sum(weight.numel() for weight in model.network.parameters())
         about = {"step": step, "seconds": seconds, "machine": machine(device), "parameters": parameters}
-        write_whole(self.folder / "time.json", _json(about))
+        write_json(self.folder / "time.json", about)
 
     @property
     def parameters(self) -> int | None:
@@ -247,7 +247,7 @@ class Trained:
             raise Absent("it is not judged in this way yet, and the data is not at hand")
         figures = find()
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, _json({"what": dict(what), "step": self.step, "figures": dict(figures)}))
+        write_json(path, {"what": dict(what), "step": self.step, "figures": dict(figures)})
         return figures
 
     def known(self, name: str) -> list[Mapping[str, Any]]:
@@ -364,5 +364,6 @@ def read_json(path: Path) -> dict[str, Any] | None:
         raise InputError(f"{path}: cannot be read: {error}; delete it, and it is made anew") from None
 
 
-def _json(values: Mapping[str, Any]) -> bytes:
-    return json.dumps(values, indent=1, ensure_ascii=False).encode() + b"\n"
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Plain values into a file that ``read_json`` reads, whole or not at all."""
+    write_whole(path, json.dumps(dict(values), indent=1, ensure_ascii=False).encode() + b"\n")
