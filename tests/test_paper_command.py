@@ -224,6 +224,10 @@ def test_a_preset_is_trained_on_its_own_body_alone(motion: Store, tmp_path: Path
     made = plan(two, options, print)
     assert {job.setting.preset for job in made.jobs} == {"demo"}
     assert made.missing == (f"h36m-long: --preset {tiny_preset} is of another body than its data",)
+    with pytest.raises(
+        InputError, match=rf"needs data of layout h36m, .* {motion.path} has layout {motion.layout.name}, space xyz"
+    ):
+        plan(replace(_record(), settings=(Setting(preset="h36m-long"),)), replace(options, preset=None), print)
     with pytest.raises(InputError, match="another body"):
         plan(replace(_record(), settings=(Setting(preset="h36m-long"),)), options, print)
 

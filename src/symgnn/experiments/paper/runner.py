@@ -148,8 +148,10 @@ def plan(record: Record, options: Options, say: Callable[[str], None], *, rememb
     missing = [*unfit, *(f"{setting.preset}: {_wanted(setting)} is not at hand" for setting, store in found if store is None)]
     there = [(setting, store) for setting, store in found if store is not None]
     if not there:
+        given = "; ".join(f"{store.path} has layout {store.layout.name}, space {store.space}" for store in options.stores)
         raise InputError(
             f"{record.name} needs {_wanted(settings[0])}: give its folder with --data (symgnn data how says where from)"
+            + (f"; {given}" if given else "")
         )
     missing += [f"{name}: {row.blocked}" for name, row in record.rows.items() if row.blocked]
     try:
