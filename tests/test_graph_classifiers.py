@@ -14,7 +14,7 @@ import tiny
 from fitting import array, awaken, gradients_agree, noise, randomise
 from symgnn.config import ModelConfig, TrainingConfig, load_preset
 from symgnn.errors import InputError
-from symgnn.models.baselines import NETWORKS, Baseline
+from symgnn.models.baselines import NETWORKS, Baseline, WindowShape
 from symgnn.models.baselines.ctr_gcn import CtrGcn, MultiScaleConvolution, RefinedBlock, RefinedGraphConvolution
 from symgnn.models.baselines.hcn import CoOccurrenceNetwork, resized
 from symgnn.models.baselines.st_gcn import Stream, partition
@@ -44,7 +44,9 @@ def small(name: str, width: float = 0.06, **settings: Any) -> Baseline:
     )
     torch.set_default_dtype(torch.float64)
     try:
-        network = NETWORKS[name](config, tiny.layout(), observed=tiny.OBSERVED, future=tiny.FUTURE, channels=3, classes=3)
+        network = NETWORKS[name](
+            config, tiny.layout(), WindowShape(observed=tiny.OBSERVED, future=tiny.FUTURE, channels=3, classes=3)
+        )
     finally:
         torch.set_default_dtype(torch.float32)
     network.fit_normalisation([torch.from_numpy(tiny.motion(label, 0.3)) for label in range(3)])
@@ -102,7 +104,7 @@ def test_a_preset_with_the_network_in_its_place(name: str):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_prediction_head_is_refused(name: str):
     with pytest.raises(InputError, match=f"prediction: found True, but {name} has no prediction head"):
-        NETWORKS[name](ModelConfig(network=name), tiny.layout(), observed=8, future=4, channels=3, classes=3)
+        NETWORKS[name](ModelConfig(network=name), tiny.layout(), WindowShape(observed=8, future=4, channels=3, classes=3))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -331,7 +333,7 @@ def test_st_gcn_is_the_papers_network():
 @pytest.mark.parametrize("name", ["st-gcn", "2s-agcn"])
 def test_blocks_have_the_papers_features_and_strides(name: str):
     config = ModelConfig(network=name, prediction=False, bone=False)
-    network = NETWORKS[name](config, tiny.layout(), observed=16, future=1, channels=3, classes=3)
+    network = NETWORKS[name](config, tiny.layout(), WindowShape(observed=16, future=1, channels=3, classes=3))
     streams = [part for part in network.modules() if isinstance(part, Stream)]
     assert len(streams) == STREAMS[name]
     for stream in streams:
@@ -654,7 +656,7 @@ def test_ctr_gcn_is_the_papers_network():
 
 def test_blocks_of_ctr_gcn():
     config = ModelConfig(network="ctr-gcn", prediction=False, bone=False)
-    network = CtrGcn(config, tiny.layout(), observed=16, future=1, channels=3, classes=3)
+    network = CtrGcn(config, tiny.layout(), WindowShape(observed=16, future=1, channels=3, classes=3))
     hidden, shapes = torch.zeros(1, 16, 5, 3), []
     for block in network.blocks:
         hidden = block(hidden)

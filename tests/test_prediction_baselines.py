@@ -17,7 +17,7 @@ from symgnn.cli import main
 from symgnn.config import ModelConfig, TrainingConfig, load_preset
 from symgnn.data import Store
 from symgnn.errors import InputError
-from symgnn.models.baselines import NETWORKS, Baseline
+from symgnn.models.baselines import NETWORKS, Baseline, WindowShape
 from symgnn.models.baselines.csm import Csm
 from symgnn.models.baselines.dct_gcn import GraphConvolution
 from symgnn.models.checkpoint import build
@@ -42,7 +42,7 @@ def small(name: str, seed: int = 0, **settings: Any) -> Baseline:
     )
     torch.set_default_dtype(torch.float64)
     try:
-        network = NETWORKS[name](config, tiny.layout(), observed=OBSERVED, future=FUTURE, channels=3, classes=3)
+        network = NETWORKS[name](config, tiny.layout(), WindowShape(observed=OBSERVED, future=FUTURE, channels=3, classes=3))
     finally:
         torch.set_default_dtype(torch.float32)
     network.fit_normalisation([torch.from_numpy(tiny.motion(label, 0.3)) for label in range(3)])
@@ -73,7 +73,7 @@ def parameters(name: str, joints: int, observed: int, future: int) -> int:
     """Of the network as its own preset has it, on a body of so many joints of three coordinates."""
     preset = load_preset("h36m-3d-short", name)
     layout = chain(joints)
-    network = NETWORKS[name](preset.model, layout, observed=observed, future=future, channels=3, classes=15)
+    network = NETWORKS[name](preset.model, layout, WindowShape(observed=observed, future=future, channels=3, classes=15))
     return sum(weight.numel() for weight in network.parameters())
 
 
@@ -96,7 +96,7 @@ def test_a_preset_with_the_network_in_its_place(name: str):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recognition_head_is_refused(name: str):
     with pytest.raises(InputError, match=f"recognition: found True, but {name} has no recognition head"):
-        NETWORKS[name](ModelConfig(network=name), tiny.layout(), observed=8, future=4, channels=3, classes=3)
+        NETWORKS[name](ModelConfig(network=name), tiny.layout(), WindowShape(observed=8, future=4, channels=3, classes=3))
 
 
 @pytest.mark.parametrize("name", AT_ONCE)
@@ -316,7 +316,7 @@ def test_simlpe_stands_still_untrained():
 def test_simlpe_answers_no_more_frames_than_it_observes():
     """The rest goes on from its own frames."""
     config = ModelConfig(network="simlpe", recognition=False, bone=False)
-    network = randomise(NETWORKS["simlpe"](config, tiny.layout(), observed=4, future=6, channels=3, classes=3))
+    network = randomise(NETWORKS["simlpe"](config, tiny.layout(), WindowShape(observed=4, future=6, channels=3, classes=3)))
     motion = noise(2, 4, 5, 3)
     first = network.predict(motion, 6)
     assert first is not None and first.shape[1] == 4
@@ -418,7 +418,7 @@ def test_csm_is_the_papers_network():
 def test_csm_reads_the_last_twenty_frames_anew_and_the_others_once():
     """Of 24 frames: a change in the first four reaches the answer through the long-term encoder alone."""
     config = ModelConfig(network="csm", width=0.03, recognition=False, bone=False)
-    network = randomise(NETWORKS["csm"](config, tiny.layout(), observed=24, future=4, channels=3, classes=3))
+    network = randomise(NETWORKS["csm"](config, tiny.layout(), WindowShape(observed=24, future=4, channels=3, classes=3)))
     assert isinstance(network, Csm)
     motion = noise(1, 24, 5, 3)
     other = motion.clone()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from symgnn.config import Preset, preset_from_dict, preset_to_dict
 from symgnn.errors import InputError
 from symgnn.files import write_whole
-from symgnn.models.baselines import NETWORKS, Baseline
+from symgnn.models.baselines import NETWORKS, Baseline, WindowShape
 from symgnn.models.continual import ContinualSymGNN, why_not_continual
 from symgnn.models.standardised import Standardised
 from symgnn.models.symgnn import SymGNN
@@ -158,10 +158,11 @@ class TrainedModel(Described, nn.Module):
 def build(preset: Preset, layout: Layout, classes: int) -> SymGNN | Baseline:
     """The untrained network of a preset on a body."""
     data, model = preset.data, preset.model
-    window = {"observed": data.observed, "channels": CHANNELS[data.space], "classes": classes, "space": data.space}
+    channels = CHANNELS[data.space]
     if model.network == "sym-gnn":
-        return SymGNN(model, layout, **window)
-    return NETWORKS[model.network](model, layout, future=data.future, **window)
+        return SymGNN(model, layout, observed=data.observed, channels=channels, classes=classes, space=data.space)
+    shape = WindowShape(data.observed, data.future, channels, classes, data.space)
+    return NETWORKS[model.network](model, layout, shape)
 
 
 def shipped_names() -> list[str]:

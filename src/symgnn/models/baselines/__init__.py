@@ -6,7 +6,7 @@ from symgnn.models.baselines.csm import Csm
 from symgnn.models.baselines.ctr_gcn import CtrGcn
 from symgnn.models.baselines.dct_gcn import DctGcn
 from symgnn.models.baselines.hcn import Hcn
-from symgnn.models.baselines.network import Baseline
+from symgnn.models.baselines.network import Baseline, WindowShape
 from symgnn.models.baselines.res_sup import ResSup
 from symgnn.models.baselines.running_average import RunningAverage
 from symgnn.models.baselines.simlpe import SiMLPe
@@ -38,5 +38,6 @@ __all__ = [
     "SiMLPe",
     "StGcn",
     "TwoStreamAgcn",
+    "WindowShape",
     "ZeroVelocity",
 ]

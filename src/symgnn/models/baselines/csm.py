@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from symgnn.config import ModelConfig
 from symgnn.models.backbone import scaled
-from symgnn.models.baselines.network import Baseline
+from symgnn.models.baselines.network import Baseline, WindowShape
 from symgnn.nn import Dropout
-from symgnn.skeleton import Layout, Space
+from symgnn.skeleton import Layout
 
 RECENT = 20
 CHANNELS = (64, 128, 128)
@@ -33,21 +33,11 @@ class Csm(Baseline):
 
     predicts = True
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        layout: Layout,
-        *,
-        observed: int,
-        future: int,
-        channels: int,
-        classes: int,
-        space: Space = "xyz",
-    ):
-        super().__init__(config, layout, observed=observed, future=future, channels=channels, classes=classes, space=space)
-        coordinates, hidden = layout.num_nodes * channels, scaled(HIDDEN, config)
-        self.recent = min(RECENT, observed)
-        self.long_term = Encoder(observed - 1, coordinates, config)
+    def __init__(self, config: ModelConfig, layout: Layout, shape: WindowShape):
+        super().__init__(config, layout, shape)
+        coordinates, hidden = layout.num_nodes * shape.channels, scaled(HIDDEN, config)
+        self.recent = min(RECENT, shape.observed)
+        self.long_term = Encoder(shape.observed - 1, coordinates, config)
         self.short_term = Encoder(self.recent, coordinates, config)
         self.decoder = nn.Sequential(
             nn.Linear(2 * hidden, hidden), nn.LeakyReLU(SLOPE), Dropout(config.dropout), nn.Linear(hidden, coordinates)

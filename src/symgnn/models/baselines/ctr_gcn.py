@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from symgnn.config import ModelConfig
 from symgnn.models.backbone import scaled
-from symgnn.models.baselines.network import Baseline
+from symgnn.models.baselines.network import Baseline, WindowShape
 from symgnn.models.baselines.st_gcn import CHANNELS, STRIDES, partition
 from symgnn.nn import Dropout, FeatureNorm, mean_of_persons
-from symgnn.skeleton import Layout, Space
+from symgnn.skeleton import Layout
 
 REDUCTION = 8
 """Relations of two joints have an eighth of a block's input features,"""
@@ -37,23 +37,13 @@ class CtrGcn(Baseline):
 
     recognises = True
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        layout: Layout,
-        *,
-        observed: int,
-        future: int,
-        channels: int,
-        classes: int,
-        space: Space = "xyz",
-    ):
-        super().__init__(config, layout, observed=observed, future=future, channels=channels, classes=classes, space=space)
+    def __init__(self, config: ModelConfig, layout: Layout, shape: WindowShape):
+        super().__init__(config, layout, shape)
         graphs = partition(layout)
         # Multiples of the number of branches.
-        features = [channels, *(BRANCHES * scaled(each // BRANCHES, config) for each in CHANNELS)]
+        features = [shape.channels, *(BRANCHES * scaled(each // BRANCHES, config) for each in CHANNELS)]
         relations = [scaled(FIRST_RELATION, config), *(max(1, each // REDUCTION) for each in features[1:-1])]
-        self.norm = FeatureNorm(layout.num_nodes * channels)
+        self.norm = FeatureNorm(layout.num_nodes * shape.channels)
         self.blocks = nn.Sequential(
             *(
                 RefinedBlock(inputs, outputs, relation, stride, graphs, residual=number > 0)
@@ -63,8 +53,8 @@ class CtrGcn(Baseline):
             )
         )
         self.dropout = Dropout(config.dropout)
-        self.classify = nn.Linear(features[-1], classes)
-        nn.init.normal_(self.classify.weight, std=math.sqrt(2 / classes))
+        self.classify = nn.Linear(features[-1], shape.classes)
+        nn.init.normal_(self.classify.weight, std=math.sqrt(2 / shape.classes))
 
     def scores(
         self, motion: Float[Tensor, "batch time joint channel"], together: Int[Tensor, " batch"] | None

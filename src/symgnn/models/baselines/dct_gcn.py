@@ -6,10 +6,10 @@ from torch import Tensor, nn
 
 from symgnn.config import ModelConfig
 from symgnn.models.backbone import scaled
-from symgnn.models.baselines.network import Baseline
+from symgnn.models.baselines.network import Baseline, WindowShape
 from symgnn.nn import Dropout
 from symgnn.nn.cosines import cosines
-from symgnn.skeleton import Layout, Space
+from symgnn.skeleton import Layout
 
 FEATURES = 256
 BLOCKS = 12
@@ -37,24 +37,14 @@ class DctGcn(Baseline):
     analysis: Tensor
     synthesis: Tensor
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        layout: Layout,
-        *,
-        observed: int,
-        future: int,
-        channels: int,
-        classes: int,
-        space: Space = "xyz",
-    ):
-        super().__init__(config, layout, observed=observed, future=future, channels=channels, classes=classes, space=space)
-        nodes, features, length = layout.num_nodes * channels, scaled(FEATURES, config), observed + future
+    def __init__(self, config: ModelConfig, layout: Layout, shape: WindowShape):
+        super().__init__(config, layout, shape)
+        nodes, features, length = layout.num_nodes * shape.channels, scaled(FEATURES, config), shape.observed + shape.future
         waves = cosines(length)
         # The last pose stands for all frames to come: their columns add up.
-        analysis = torch.cat((waves[:, : observed - 1], waves[:, observed - 1 :].sum(dim=1, keepdim=True)), dim=1)
+        analysis = torch.cat((waves[:, : shape.observed - 1], waves[:, shape.observed - 1 :].sum(dim=1, keepdim=True)), dim=1)
         self.register_buffer("analysis", analysis, persistent=False)
-        self.register_buffer("synthesis", waves[:, observed:].T.contiguous(), persistent=False)
+        self.register_buffer("synthesis", waves[:, shape.observed :].T.contiguous(), persistent=False)
         self.first = Layer(length, features, nodes, config.dropout)
         self.blocks = nn.ModuleList(
             nn.Sequential(Layer(features, features, nodes, config.dropout), Layer(features, features, nodes, config.dropout))

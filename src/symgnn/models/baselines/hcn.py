@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from symgnn.config import ModelConfig
 from symgnn.models.backbone import scaled
-from symgnn.models.baselines.network import Baseline
+from symgnn.models.baselines.network import Baseline, WindowShape
 from symgnn.nn import Dropout, TemporalConvolution, max_of_persons
-from symgnn.skeleton import Layout, Space
+from symgnn.skeleton import Layout
 
 FEATURES = (64, 32, 32, 64, 128, 256)
 """Features after conv1 to conv6."""
@@ -33,22 +33,12 @@ class Hcn(Baseline):
 
     recognises = True
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        layout: Layout,
-        *,
-        observed: int,
-        future: int,
-        channels: int,
-        classes: int,
-        space: Space = "xyz",
-    ):
-        super().__init__(config, layout, observed=observed, future=future, channels=channels, classes=classes, space=space)
+    def __init__(self, config: ModelConfig, layout: Layout, shape: WindowShape):
+        super().__init__(config, layout, shape)
         self.network = CoOccurrenceNetwork(
             layout.num_nodes,
-            channels,
-            classes,
+            shape.channels,
+            shape.classes,
             features=[scaled(each, config) for each in FEATURES],
             hidden=scaled(HIDDEN, config),
             frames=FRAMES,

@@ -1,6 +1,7 @@
 """Published networks behind the same door as Sym-GNN: same windows, same normalisation, same losses, same protocols."""
 
 from copy import deepcopy
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -14,6 +15,21 @@ from symgnn.skeleton import Layout, Space
 from symgnn.types import Output
 
 
+@dataclass(frozen=True)
+class WindowShape:
+    """What goes into a baseline and what comes out."""
+
+    observed: int
+    """Frames of the window."""
+    future: int
+    """Frames the preset predicts, for networks that answer so many at once."""
+    channels: int
+    """Coordinates a joint."""
+    classes: int
+    space: Space = "xyz"
+    """What the coordinates are."""
+
+
 class Baseline(Standardised):
     """A network from somebody else's paper that recognises or predicts.
 
@@ -24,28 +40,14 @@ class Baseline(Standardised):
     Args:
         config: the preset's network.
         layout: the body.
-        observed: frames of the window.
-        future: frames the preset predicts, for networks that answer so many at once.
-        channels: coordinates a joint.
-        classes: number of classes.
-        space: what the coordinates are.
+        shape: what goes in and what comes out.
     """
 
     recognises = False
     predicts = False
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        layout: Layout,
-        *,
-        observed: int,
-        future: int,
-        channels: int,
-        classes: int,
-        space: Space = "xyz",
-    ):
-        super().__init__(config, layout, observed, channels, classes, space)
+    def __init__(self, config: ModelConfig, layout: Layout, shape: WindowShape):
+        super().__init__(config, layout, shape.observed, shape.channels, shape.classes, shape.space)
         for what, has, wanted in (
             ("recognition", self.recognises, config.recognition),
             ("prediction", self.predicts, config.prediction),
@@ -54,7 +56,7 @@ class Baseline(Standardised):
                 raise InputError(
                     f"model.{what}: found {wanted}, but {config.network} {'always has' if has else 'has no'} {what} head"
                 )
-        self.future = future
+        self.future = shape.future
 
     def scores(
         self, motion: Float[Tensor, "batch time joint channel"], together: Int[Tensor, " batch"] | None

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from symgnn.config import ModelConfig
 from symgnn.models.backbone import scaled
-from symgnn.models.baselines.network import Baseline
-from symgnn.skeleton import Layout, Space
+from symgnn.models.baselines.network import Baseline, WindowShape
+from symgnn.skeleton import Layout
 
 UNITS = 1024
 
@@ -26,19 +26,9 @@ class ResSup(Baseline):
 
     predicts = True
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        layout: Layout,
-        *,
-        observed: int,
-        future: int,
-        channels: int,
-        classes: int,
-        space: Space = "xyz",
-    ):
-        super().__init__(config, layout, observed=observed, future=future, channels=channels, classes=classes, space=space)
-        coordinates, units = layout.num_nodes * channels, scaled(UNITS, config)
+    def __init__(self, config: ModelConfig, layout: Layout, shape: WindowShape):
+        super().__init__(config, layout, shape)
+        coordinates, units = layout.num_nodes * shape.channels, scaled(UNITS, config)
         self.recurrent = nn.GRU(coordinates, units, batch_first=True)
         self.velocity = nn.Linear(units, coordinates)
 

@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from symgnn.config import ModelConfig
 from symgnn.models.backbone import scaled
-from symgnn.models.baselines.network import Baseline
+from symgnn.models.baselines.network import Baseline, WindowShape
 from symgnn.nn.cosines import cosines
-from symgnn.skeleton import Layout, Space
+from symgnn.skeleton import Layout
 
 BLOCKS = 48
 
@@ -32,23 +32,13 @@ class SiMLPe(Baseline):
 
     waves: Tensor
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        layout: Layout,
-        *,
-        observed: int,
-        future: int,
-        channels: int,
-        classes: int,
-        space: Space = "xyz",
-    ):
-        super().__init__(config, layout, observed=observed, future=future, channels=channels, classes=classes, space=space)
-        coordinates = layout.num_nodes * channels
+    def __init__(self, config: ModelConfig, layout: Layout, shape: WindowShape):
+        super().__init__(config, layout, shape)
+        coordinates = layout.num_nodes * shape.channels
         features = scaled(coordinates, config)
-        self.register_buffer("waves", cosines(observed), persistent=False)
+        self.register_buffer("waves", cosines(shape.observed), persistent=False)
         self.inwards = nn.Linear(coordinates, features)
-        self.blocks = nn.Sequential(*(Block(observed, features) for _ in range(BLOCKS)))
+        self.blocks = nn.Sequential(*(Block(shape.observed, features) for _ in range(BLOCKS)))
         self.outwards = nn.Linear(features, coordinates)
         start_near_zero(self.outwards)
 

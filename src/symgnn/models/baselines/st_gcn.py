@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from symgnn.config import ModelConfig
 from symgnn.models.backbone import scaled
-from symgnn.models.baselines.network import Baseline
+from symgnn.models.baselines.network import Baseline, WindowShape
 from symgnn.nn import FeatureNorm, GraphTemporalBlock, JointGraphConvolution, mean_of_persons
-from symgnn.skeleton import Layout, Space
+from symgnn.skeleton import Layout
 
 CHANNELS = (64, 64, 64, 64, 128, 128, 128, 256, 256, 256)
 """Features of each block. The paper counts nine, the authors' published network has a first one more."""
@@ -33,25 +33,15 @@ class StGcn(Baseline):
 
     recognises = True
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        layout: Layout,
-        *,
-        observed: int,
-        future: int,
-        channels: int,
-        classes: int,
-        space: Space = "xyz",
-    ):
-        super().__init__(config, layout, observed=observed, future=future, channels=channels, classes=classes, space=space)
+    def __init__(self, config: ModelConfig, layout: Layout, shape: WindowShape):
+        super().__init__(config, layout, shape)
         graphs = partition(layout)
 
         def block(inputs: int, outputs: int, stride: int) -> nn.Module:
             graph = JointGraphConvolution(inputs, outputs, graphs, None)
             return GraphTemporalBlock(graph, inputs, outputs, outputs, kernel=KERNEL, stride=stride, dropout=config.dropout)
 
-        self.stream = Stream(block, config, layout.num_nodes, channels, classes)
+        self.stream = Stream(block, config, layout.num_nodes, shape.channels, shape.classes)
 
     def scores(
         self, motion: Float[Tensor, "batch time joint channel"], together: Int[Tensor, " batch"] | None

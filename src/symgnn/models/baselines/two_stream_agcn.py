@@ -7,12 +7,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from symgnn.config import ModelConfig
-from symgnn.models.baselines.network import Baseline
+from symgnn.models.baselines.network import Baseline, WindowShape
 from symgnn.models.baselines.st_gcn import KERNEL, Stream, partition
 from symgnn.nn import Dropout, FeatureNorm, TemporalConvolution
 from symgnn.nn.mixing import mix
 from symgnn.nn.precision import as_products_take
-from symgnn.skeleton import Layout, Space
+from symgnn.skeleton import Layout
 
 EMBEDDING = 4
 """A block embeds joints in a fourth of its features, as the authors' published network does."""
@@ -33,18 +33,8 @@ class TwoStreamAgcn(Baseline):
 
     parents: Tensor
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        layout: Layout,
-        *,
-        observed: int,
-        future: int,
-        channels: int,
-        classes: int,
-        space: Space = "xyz",
-    ):
-        super().__init__(config, layout, observed=observed, future=future, channels=channels, classes=classes, space=space)
+    def __init__(self, config: ModelConfig, layout: Layout, shape: WindowShape):
+        super().__init__(config, layout, shape)
         parents = torch.arange(layout.num_nodes)
         for parent, child in layout.edges:
             parents[child] = parent
@@ -54,8 +44,8 @@ class TwoStreamAgcn(Baseline):
         def block(inputs: int, outputs: int, stride: int) -> nn.Module:
             return AdaptiveBlock(inputs, outputs, stride, graphs, config.dropout)
 
-        self.joint_stream = Stream(block, config, layout.num_nodes, channels, classes)
-        self.bone_stream = Stream(block, config, layout.num_nodes, channels, classes)
+        self.joint_stream = Stream(block, config, layout.num_nodes, shape.channels, shape.classes)
+        self.bone_stream = Stream(block, config, layout.num_nodes, shape.channels, shape.classes)
 
     def bones(self, motion: Float[Tensor, "batch time joint channel"]) -> Float[Tensor, "batch time joint channel"]:
         """From joints in normalised units, bones in the units of the data."""
