@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import pydantic
 import pytest
 
 from symgnn.config import ModelConfig, load_preset, preset_from_dict, preset_names, preset_to_dict
@@ -61,13 +60,13 @@ def test_a_field_that_is_left_out_must_fit_too():
 def test_part_scale_needs_two_blocks():
     one = {"graph_channels": (4,), "channels": (4,), "strides": (1,), "kernels": (3,), "fuse_after": ()}
     assert ModelConfig(**one).scales == "both"
-    with pytest.raises(pydantic.ValidationError, match="the part scale starts at block 2"):
+    with pytest.raises(InputError, match="the part scale starts at block 2"):
         ModelConfig(**one, scales="part")
 
 
 def test_variants_are_checked_as_well():
     """``replace`` on a preset's record makes a new one by the same rules."""
-    with pytest.raises(pydantic.ValidationError, match="odd kernels"):
+    with pytest.raises(InputError, match="odd kernels"):
         replace(MODEL, kernels=(3, 3, 2))
 
 

@@ -13,18 +13,15 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
 import pydantic
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, field_validator
-from pydantic.dataclasses import dataclass
+from pydantic.dataclasses import dataclass as checked_dataclass
 
 from symgnn.errors import InputError
 from symgnn.files import read_extending
-
-# Defaults are checked too: a field that is left out must fit those that are given.
-_RECORD = ConfigDict(extra="forbid", validate_default=True)
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -40,7 +37,31 @@ CLASSIFIERS = ("linear", "nearest")
 """Baselines of recognition that are fitted, not trained."""
 
 
-@dataclass(frozen=True, config=_RECORD)
+_Record = TypeVar("_Record")
+
+
+@dataclass_transform(frozen_default=True)
+def _settings(record: type[_Record]) -> type[_Record]:
+    """A frozen record whose fields are checked however it is made: from a file, an option, or its name.
+
+    Pydantic's own words for a wrong field (its error's type, an address on the web) say nothing to whoever gave an option.
+    """
+    # Defaults are checked too: a field that is left out must fit those that are given.
+    made: Any = checked_dataclass(frozen=True, config=ConfigDict(extra="forbid", validate_default=True))(record)
+    initialise = made.__init__
+
+    @functools.wraps(initialise)
+    def explained(self: Any, *values: Any, **fields: Any) -> None:
+        try:
+            initialise(self, *values, **fields)
+        except pydantic.ValidationError as error:
+            raise InputError(_explain(error)) from None
+
+    made.__init__ = explained
+    return made
+
+
+@_settings
 class DataConfig:
     """What a window of motion is."""
 
@@ -75,7 +96,7 @@ class DataConfig:
         return value
 
 
-@dataclass(frozen=True, config=_RECORD)
+@_settings
 class ModelConfig:
     """The network of sections 4 and 5, or a baseline."""
 
@@ -208,7 +229,7 @@ class ModelConfig:
         return value
 
 
-@dataclass(frozen=True, config=_RECORD)
+@_settings
 class TrainingConfig:
     """How the parameters are found."""
 
@@ -281,7 +302,7 @@ class TrainingConfig:
     """Seed of the weights, the windows, the split and the dropout."""
 
 
-@dataclass(frozen=True, config=_RECORD)
+@_settings
 class Preset:
     """One experiment: a window, a network, a training and the protocol that judges it."""
 
