@@ -1,5 +1,6 @@
 """Placement: moving or turning a person changes no score and moves the prediction along; a whole clip in so many frames."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from symgnn.config import load_preset
 from symgnn.data import Changes, ClipRecord, WindowSampler, write_store
+from symgnn.data.windows import node_frames
 from symgnn.errors import InputError
 from symgnn.models import SymGNN
 from symgnn.models.placement import Placement
@@ -171,6 +173,38 @@ def test_dropped_joints():
     assert torch.equal(gone, gone[:, :1, :, :1].expand_as(gone)), "all along and in every channel"
     assert gone[:, 0, :, 0].float().mean().item() == pytest.approx(0.25, abs=0.02)
     assert not windows.future.isnan().any()
+
+
+def test_jitter():
+    """What is seen is the truth and noise of the given size, of a size of its own in each window; what comes is the truth."""
+    frames = torch.randn(9, 4, 3, generator=torch.Generator().manual_seed(1))
+    frames[2, 1] = math.nan
+    one = (torch.tensor([0]), torch.tensor([9]), torch.tensor([0]))
+    windows = WindowSampler(frames, *one, observed=6, future=3, changes=Changes(jitter=0.2))
+    drawn = windows.sample(4000, torch.Generator().manual_seed(2))
+    assert torch.equal(drawn.future, frames[6:].expand_as(drawn.future))
+    noise = drawn.observed - frames[:6]
+    assert torch.equal(noise.isnan(), frames[:6].isnan().expand_as(noise))
+    sizes = noise.flatten(1).square().nanmean(dim=1).sqrt()
+    # 66 numbers tell a window's σ to some 9 %; evenly spread up to 0.2 it has a mean of 0.1 and quartiles of 0.05 and 0.15.
+    assert sizes.mean().item() == pytest.approx(0.1, rel=0.03) and sizes.max() < 0.27
+    quartiles = sizes.quantile(torch.tensor([0.25, 0.75])).tolist()
+    assert quartiles == pytest.approx([0.05, 0.15], rel=0.06)
+    # One draw a number: neither joints, nor frames, nor coordinates, nor windows share theirs.
+    alike = (noise / sizes[:, None, None, None]).nan_to_num(0.0)
+    for axis in range(4):
+        assert (alike * alike.roll(1, axis)).mean().abs() < 0.03
+    assert (noise / sizes[:, None, None, None]).nanmean().abs() < 0.01
+
+
+def test_confidence_has_no_jitter(tmp_path):
+    layout = load_layout("openpose18")
+    frames = np.random.default_rng(0).random((6, 18, 3))
+    store = write_store(tmp_path / "s", [(ClipRecord(recording="a"), frames)], layout=layout, space="xyc", fps=25.0)
+    changes = Changes(jitter=0.1)
+    seen = WindowSampler.from_store(store, (0,), observed=4, future=2, changes=changes).sample(3, torch.Generator()).observed
+    truth = torch.from_numpy(node_frames(store, (0,)))[:4].expand_as(seen)
+    assert torch.equal(seen[..., 2], truth[..., 2]) and not bool((seen[..., :2] == truth[..., :2]).any())
 
 
 def test_confidence_is_not_predicted(tmp_path):

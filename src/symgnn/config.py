@@ -277,6 +277,9 @@ class TrainingConfig:
     """Training windows are made up to this part larger or smaller (not in the paper)."""
     joint_dropping: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Probability that a joint is missing from a training window's observed frames (not in the paper)."""
+    jitter: Amount = 0.0
+    """Training windows' observed frames get Gaussian noise, each window of a standard deviation between 0 and this, in the
+    units of the data: for a sensor whose joints tremble (not in the paper)."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of eq. (11)'s target that is spread evenly over all classes (not in the paper)."""
     noisy_labels: Fraction = 0.0

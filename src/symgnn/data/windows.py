@@ -70,6 +70,9 @@ class Changes:
     """Windows are made larger or smaller by up to this part, evenly."""
     joint_dropping: float = 0.0
     """Probability that a joint is missing from all observed frames of a window."""
+    jitter: float = 0.0
+    """Observed frames get noise of N(0, σ²), drawn for each frame, joint and coordinate; σ for each window, evenly from 0 to
+    this."""
 
     @classmethod
     def of(cls, settings: object) -> "Changes":
@@ -348,7 +351,10 @@ class WindowSampler:
         return Batch(observed=past, future=future, label=label, clip=self._clips[clip], together=together)
 
     def _moved(self, window: Batch, recordings: int, generator: torch.Generator | None, device: torch.device) -> Batch:
-        """Turned, scaled and with joints missing, as ``changes`` has it; persons seen together are turned and scaled alike."""
+        """Turned, scaled, noisy and with joints missing, as ``changes`` has it.
+
+        Persons seen together are turned and scaled alike.
+        """
         changes = self.changes
         past, future = window.observed, window.future
         if changes.rotation or changes.scale:
@@ -366,6 +372,12 @@ class WindowSampler:
             size = len(window.label)
             dropped = torch.rand(size, past.shape[2], generator=generator, device=device) < changes.joint_dropping
             past = past.masked_fill(dropped.to(past.device)[:, None, :, None], math.nan)
+        if changes.jitter:
+            sigma = changes.jitter * torch.rand(len(past), 1, 1, 1, generator=generator, device=device)
+            noise = sigma * torch.randn(past.shape, generator=generator, device=device)
+            if self._up is None:
+                noise[..., 2] = 0  # a confidence stays
+            past = past + noise.to(past)
         return dataclasses.replace(window, observed=past, future=future)
 
     def _turns(self, angle: Float[Tensor, " batch"]) -> Float[Tensor, "batch 3 3"]:

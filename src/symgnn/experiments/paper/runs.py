@@ -32,7 +32,7 @@ from symgnn.training import train
 NOISE_SEED = 0
 """Of the noise of Figs. 14 and 15: the same directions for every σ."""
 
-LATER: dict[str, dict[str, Any]] = {"model": {"joint": True}}
+LATER: dict[str, dict[str, Any]] = {"model": {"joint": True}, "training": {"jitter": 0.0}}
 """Fields that presets did not have when runs were first kept, with what a preset without them did: so they leave addresses as
 they were, and what was trained before is found again."""
 
