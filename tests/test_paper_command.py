@@ -182,6 +182,15 @@ def test_tasks_of_an_array_are_commands(shared_data: Path, tmp_path: Path):
     assert "#SBATCH --array=0-2" in script.read_text()
 
 
+def test_rows_of_one_network_are_one_task(shared_data: Path, tmp_path: Path):
+    """Fig. 14 judges one network in eleven ways; tasks beside the one that trains it would find it taken."""
+    script, folder = tmp_path / "job.sh", str(shared_data / "cmu_mocap")
+    words = ["paper", "run", "fig14", "--on", "cmu", "--steps", "10", "--data", folder, "--out", str(tmp_path / "o")]
+    assert main([*words, "--slurm", str(script)]) == 0
+    text = script.read_text()
+    assert "#SBATCH --array=0-0\n" in text and text.count("--only") == 1 and "trainings: 1, one a task" in text
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -169,7 +169,7 @@ def paper_run(
             ),
         ]
         write_whole(slurm, slurm_script(made, [shlex.quote(word) for word in words], known=judged).encode())
-        say(f"wrote {slurm}; submit it with sbatch")
+        say(f"wrote {slurm}; submit it with sbatch, afterwards this command without --slurm prints the whole")
         return 0
     try:
         run(made, say, known=judged)

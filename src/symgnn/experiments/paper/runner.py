@@ -245,13 +245,8 @@ def run(made: Plan, say: Callable[[str], None], progress: bool = True, *, known:
         Interrupted: Ctrl-C; everything up to the last checkpoint is kept.
     """
     # Another command may finish one of them meanwhile: of several processes the first says what there is to do.
-    places = of_first_process(lambda: [place for place, job in enumerate(made.jobs) if _waits(job, known)])
-    waiting = [made.jobs[place] for place in places]
-    done: set[str] = set()
+    waiting = [made.jobs[place] for place in of_first_process(lambda: _to_train(made, known))]
     for number, job in enumerate(waiting, start=1):
-        if job.trained.address in done:
-            continue  # two rows of one network, judged in two ways
-        done.add(job.trained.address)
         training = job.trained.preset.training
         begun = f", from step {job.trained.step:,}" if job.trained.step and job.trained.here else ""
         seed = f", seed {job.seed}" if len(made.options.seeds) > 1 else ""
@@ -302,7 +297,9 @@ def seconds_a_step(trained: Trained, device: str) -> float:
 
 
 def slurm_script(made: Plan, words: Sequence[str], *, known: Callable[[Job], bool] = bool) -> str:
-    """An array job, a task for each row and seed that is not trained yet.
+    """An array job, a task for each row and seed that has a network that is not trained yet.
+
+    What only judges another row's network in another way has no task: the same command does it after the array.
 
     Args:
         made: what is to be done.
@@ -310,15 +307,14 @@ def slurm_script(made: Plan, words: Sequence[str], *, known: Callable[[Job], boo
         known: as for ``run``.
     """
     tasks: dict[str, None] = {}
-    for job in made.jobs:
-        if _waits(job, known):
-            tasks[f"{' '.join(words)} --only {shlex.quote(job.row)} --seed {job.seed}"] = None
+    for job in (made.jobs[place] for place in _to_train(made, known)):
+        tasks[f"{' '.join(words)} --only {shlex.quote(job.row)} --seed {job.seed}"] = None
     if not tasks:
         raise InputError(f"{made.record.name}: everything is trained; there is nothing to submit")
     listed = "\n".join(f"  {shlex.quote(task)}" for task in tasks)
     return (
         "#!/bin/bash\n"
-        f"# {made.record.label}: {len(tasks)} trainings, one a task. Submit with: sbatch FILE\n"
+        f"# {made.record.label}: trainings: {len(tasks)}, one a task. Submit with: sbatch FILE\n"
         "# Partition, memory and accelerators are your cluster's: add #SBATCH lines for them.\n"
         f"#SBATCH --job-name=symgnn-{made.record.name}\n"
         f"#SBATCH --array=0-{len(tasks) - 1}\n"
@@ -355,6 +351,15 @@ def _check_selection(jobs: Sequence[Job], selection: str) -> None:
                 f"--selection validation: {job.row} holds no recording out for validation (training.validation "
                 f"{training.validation:g}): take --selection last, or a --preset that holds some out"
             )
+
+
+def _to_train(made: Plan, known: Callable[[Job], bool]) -> list[int]:
+    """Where among the jobs those are that wait, one for each network: rows may judge one in several ways."""
+    first: dict[str, int] = {}
+    for place, job in enumerate(made.jobs):
+        if _waits(job, known):
+            first.setdefault(job.trained.address, place)
+    return list(first.values())
 
 
 def _waits(job: Job, known: Callable[[Job], bool]) -> bool:
