@@ -74,3 +74,8 @@ def test_too_short_a_window():
     preset = preset_to_dict(load_preset("light"))
     with pytest.raises(InputError, match=r"data\.observed: .*greater than or equal to 3 \(found 2\)"):
         preset_from_dict({**preset, "data": {**preset["data"], "observed": 2}}, "it")
+
+
+def test_a_missing_file_is_called_a_file():
+    with pytest.raises(InputError, match=r"^mine\.yaml: no such file"):
+        load_preset("mine.yaml")

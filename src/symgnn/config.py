@@ -399,6 +399,8 @@ def field_sources(record: type) -> dict[str, str]:
 def _find(name: str, _chain: tuple[str, ...]) -> Path:
     path = Path(name) if name.endswith((".yaml", ".yml")) else PRESETS / f"{name}.yaml"
     if not path.is_file():
+        if path == Path(name):
+            raise InputError(f"{name}: no such file; expected a preset's YAML file, or the name of a preset that comes along")
         near = difflib.get_close_matches(name, preset_names(), n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise InputError(f"no preset {name!r}{hint} (there are: {', '.join(preset_names())})")
