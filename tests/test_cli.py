@@ -122,6 +122,29 @@ def test_evaluate_prints_and_writes_what_evaluate_finds(
     assert "average" in printed and "zero-velocity" in printed and f"{found['average']['mpjpe']['80']:.3f}" in printed
 
 
+def test_evaluate_takes_the_smallest_error_of_all_snapshots(
+    motion: Store, tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder, file = tmp_path / "run", tmp_path / "result.json"
+    assert main(["train", tiny, "--data", str(motion.path), "--out", str(folder), "--training.snapshots"]) == 0
+    words = ["evaluate", str(folder), "--data", str(motion.path), "--selection", "per-cell-minimum"]
+    assert main([*words, "--json", str(file)]) == 0
+    found = json.loads(file.read_text(encoding="utf-8"))
+    each = [
+        symgnn.evaluate(symgnn.load(path), symgnn.load_protocol("demo"), motion).to_dict()["actions"]
+        for path in (folder / "snapshots").glob("*.ckpt")
+    ]
+    assert found["evaluations"] == len(each) > 1 and found["top1"] is None
+    for action, figures in found["actions"].items():
+        for moment, value in figures["mpjpe"].items():
+            assert value == min(actions[action]["mpjpe"][moment] for actions in each)
+    capsys.readouterr()
+    for more in (["--held-out"], ["--html", str(tmp_path / "a.html")]):
+        assert main([*words, *more]) == 2 and "--selection per-cell-minimum" in capsys.readouterr().err
+    assert main([words[0], str(folder / "last.ckpt"), *words[2:]]) == 2
+    assert "needs the folder of a run" in capsys.readouterr().err
+
+
 def test_evaluate_zero_velocity(motion: Store, tmp_path: Path):
     file = tmp_path / "result.json"
     words = ["evaluate", "zero-velocity", "--protocol", "demo", "--data", str(motion.path), "--json", str(file)]

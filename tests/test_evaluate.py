@@ -13,7 +13,7 @@ import naive_angles
 from symgnn.config import load_preset
 from symgnn.data import ClipRecord, Store, import_data, split_recordings, write_store
 from symgnn.errors import InputError
-from symgnn.evaluation import Result, evaluate, load_protocol, on_held_out
+from symgnn.evaluation import Errors, Result, evaluate, load_protocol, on_held_out, per_cell_minimum
 from symgnn.evaluation.protocols import HELD_OUT_WINDOWS
 from symgnn.models.baselines import ZeroVelocity
 from symgnn.models.checkpoint import Card, TrainedModel, build
@@ -545,6 +545,36 @@ def test_the_printed_result_of_a_baseline_names_what_is_missing(angles: Store):
     text = printed(evaluate(ZeroVelocity(), load_protocol("cmu-short"), angles))
     assert "not covered: walking: no test/walking/walking_1.txt" in text
     assert "(zero-velocity)" not in text and "recognised" not in text
+
+
+def test_per_cell_minimum_by_hand(result: Result):
+    """The best of each cell, whichever evaluation it is of; more correct joints are better; what is not there stays so."""
+    nan = float("nan")
+    one = {
+        "walk": {"mpjpe": {80: 0.25, 160: 0.5}, "pck": {80: 0.75, 160: 0.5}},
+        "jump": {"mpjpe": {80: 1.0, 160: nan}, "pck": {80: 0.25, 160: nan}},
+    }
+    two = {
+        "walk": {"mpjpe": {80: 0.5, 160: 0.25}, "pck": {80: 0.5, 160: 1.0}},
+        "jump": {"mpjpe": {80: nan, 160: nan}, "pck": {80: 0.5, 160: nan}},
+    }
+    average = {"mpjpe": {80: 9.0, 160: 9.0}, "pck": {80: 9.0, 160: 9.0}}
+    first, last = (replace(result, clips={"walk": 1, "jump": 1}, errors=Errors(each, average)) for each in (one, two))
+    found = per_cell_minimum([first, last])
+    assert found.errors is not None
+    assert found.errors.actions["walk"] == {"mpjpe": {80: 0.25, 160: 0.25}, "pck": {80: 0.75, 160: 1.0}}
+    jump = found.errors.actions["jump"]
+    assert (
+        (jump["mpjpe"][80], jump["pck"][80]) == (1.0, 0.5) and math.isnan(jump["mpjpe"][160]) and math.isnan(jump["pck"][160])
+    )
+    assert found.errors.average == {"mpjpe": {80: 0.625, 160: 0.25}, "pck": {80: 0.625, 160: 1.0}}
+    assert found.zero_velocity == result.zero_velocity
+    assert found.recognition is None and found.missing == ("recognition: a per-cell minimum is of errors",)
+    assert (found.to_dict()["selection"], found.to_dict()["evaluations"]) == ("per-cell-minimum", 2)
+    said = "mine (per-cell minimum of 2 evaluations: chosen on test data) under protocol demo"
+    assert said in printed(replace(found, zero_velocity=None))
+    with pytest.raises(InputError, match="mine: predicts nothing"):
+        per_cell_minimum([last, replace(last, errors=None)])
 
 
 def test_held_out_recordings_alone_are_judged(motion: Store):

@@ -18,14 +18,14 @@ from torch import distributed
 
 from symgnn.cli import main
 from symgnn.config import Preset, load_preset, preset_names
-from symgnn.data import Store
+from symgnn.data import Store, open_data
 from symgnn.errors import InputError
 from symgnn.experiments.paper import exchange, report, runner, runs
 from symgnn.experiments.paper import sheet as sheets
 from symgnn.experiments.paper.numbers import paper_table
 from symgnn.experiments.paper.records import Judge, Record, Row, Setting, check, find_record, records, resolve
 from symgnn.experiments.paper.report import sheet_html, sheet_text
-from symgnn.experiments.paper.runner import Options, Plan, parse_duration, plan
+from symgnn.experiments.paper.runner import Options, Plan, parse_duration, plan, run
 from symgnn.experiments.paper.runs import Trained, machine
 from symgnn.experiments.paper.sheet import RELATIVE, interval, sheet
 from symgnn.files import write_whole
@@ -452,6 +452,33 @@ def test_validation_weights_need_recordings_that_are_held_out(motion: Store, tmp
         _plan(motion, tmp_path / "o", str(nothing), selection="validation")
     assert not list((tmp_path / "o" / "tables").glob("*.json"))
     assert _plan(motion, tmp_path / "o", str(nothing), selection="validation", only=("ZeroV",)).jobs
+
+
+def test_per_cell_minima_are_of_trainings_and_a_table_of_their_own(shared_data: Path, tmp_path: Path):
+    """Weights of the same steps end the same, and no cell is above theirs; zero-velocity has nothing to choose from."""
+    store = open_data(shared_data / "cmu_mocap")
+    options = Options(
+        out=tmp_path, stores=(store,), folders=("DIR",), preset="cmu-long-cpu", steps=10, only=("ZeroV", "siMLPe")
+    )
+    record = records()["table7"]
+    final = plan(record, options, print)
+    least = plan(record, replace(options, selection="per-cell-minimum"), print)
+    assert (final.name, least.name) == ("table7.cmu-long-cpu.10-steps", "table7.cmu-long-cpu.10-steps.per-cell-minimum")
+    cells = {}
+    for made in (final, least):
+        run(made, print, progress=False)
+        cells[made.name] = {line.name: line.cells for line in sheet(made).lines}
+    of_final, of_least = cells.values()
+    assert {job.trained.address for job in final.jobs} != {job.trained.address for job in least.jobs}
+    pairs = [(of_final["siMLPe"][column].mean, cell.mean) for column, cell in of_least["siMLPe"].items()]
+    assert all(mine <= theirs for theirs, mine in pairs) and any(mine < theirs for theirs, mine in pairs)
+    assert {column: cell.mean for column, cell in of_least["ZeroV"].items()} == {
+        column: cell.mean for column, cell in of_final["ZeroV"].items()
+    }
+    assert any("chosen on test data" in note for note in sheet(least).notes)
+    assert not any("chosen on test data" in note for note in sheet(final).notes)
+    with pytest.raises(InputError, match="per-cell-minimum: is of errors by action and time, which table15 does not show"):
+        plan(records()["table15"], replace(options, only=(), on="cmu", selection="per-cell-minimum"), print)
 
 
 @pytest.mark.parametrize("place", ["symgnn.experiments.paper.runner.plan", "symgnn.experiments.paper.sheet.sheet"])

@@ -23,7 +23,7 @@ from symgnn.config import Preset, TrainingConfig
 from symgnn.data import Store, write_store
 from symgnn.errors import InputError
 from symgnn.models import SymGNN
-from symgnn.models.checkpoint import build, load, read_checkpoint, save
+from symgnn.models.checkpoint import build, load, read_checkpoint, save, snapshot_files
 from symgnn.training import MotionData, TrainingModule, train, training_step
 from symgnn.training import module as training_module
 from symgnn.training.module import MovingAverage, rate_factor
@@ -196,6 +196,33 @@ def test_the_validation_checkpoint_is_the_best(whole: Path):
     assert list(figures) == [4, 8, 12]
     assert load(whole / "validation.ckpt").card.step == min(figures, key=lambda step: figures[step])
     assert read_checkpoint(whole / "last.ckpt")["best"] == pytest.approx(min(figures.values()), rel=1e-6)
+
+
+@pytest.mark.parametrize("average", [0.9, 0.0])
+def test_snapshots_are_the_weights_of_each_interval(average: float, preset: Preset, store: Store, tmp_path: Path):
+    """By what a listener saw at each checkpoint; and keeping them changes nothing of the training."""
+    preset = replace(preset, training=replace(preset.training, average=average))
+    keeping = replace(preset, training=replace(preset.training, snapshots=True))
+    seen: dict[int, dict[str, torch.Tensor]] = {}
+    modules: list[TrainingModule] = []
+
+    def keep(step: int) -> None:
+        seen[step] = {name: value.clone() for name, value in modules[0].reported.state_dict().items()}
+
+    folder = run(keeping, store, tmp_path / "all", on_start=lambda module, _: modules.append(module), on_checkpoint=keep)
+    files = snapshot_files(folder)
+    assert [path.name for path in files] == ["4.ckpt", "8.ckpt", "12.ckpt"] and list(seen) == [4, 8, 12]
+    for path, (step, weights) in zip(files, seen.items(), strict=True):
+        model = load(path, folded=False)
+        assert (model.card.step, model.card.selection) == (step, "snapshot")
+        assert all(torch.equal(value, weights[name]) for name, value in model.network.state_dict().items())
+        assert "optimizer_states" not in read_checkpoint(path)
+    assert not same(seen[4], seen[8])
+
+    plain = run(preset, store, tmp_path / "plain")
+    assert same(*(load(path / "last.ckpt", folded=False).network.state_dict() for path in (plain, folder)))
+    with pytest.raises(InputError, match=r"plain: has no snapshots.*--training.snapshots"):
+        snapshot_files(plain)
 
 
 @pytest.mark.parametrize("changed", [{"placement": "none"}, {"placement": "centre"}])

@@ -301,6 +301,8 @@ class TrainingConfig:
     """Fraction of the training recordings held out, whole, for the ``validation`` checkpoint."""
     validate_every: Count = 1_000
     """Steps between two validations (and two checkpoints)."""
+    snapshots: bool = False
+    """Keep the weights of every validation, not only the last and the best: ``--selection per-cell-minimum`` needs them."""
     seed: int = 0
     """Seed of the weights, the windows, the split and the dropout."""
 

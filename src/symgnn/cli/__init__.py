@@ -40,6 +40,7 @@ from symgnn.cli.paper import paper_list, paper_report, paper_run
 from symgnn.cli.shared import (
     File,
     Folder,
+    Selection,
     Switch,
     check_place,
     checkpoint_file,
@@ -150,7 +151,7 @@ def evaluate(
     /,
     data: Folder,
     protocol: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
-    selection: Literal["last", "validation"] = "last",
+    selection: Selection = "last",
     json: File = None,
     html: File = None,
     up_to: Switch = False,
@@ -167,7 +168,9 @@ def evaluate(
         protocol: cmu-short, cmu-long, h36m-8, h36m-256 (angles), h36m-3d-8, h36m-3d-256 (places), ntu, kinetics, demo (any
             positions), image (those in an image), recognition (windows), clips (whole ones) or early (their beginning); by
             default that of the model's preset, and clips for linear and nearest.
-        selection: which weights of a run: the final ones, or those that did best on the held-out part of the training data.
+        selection: which weights of a run: the final ones; or those that did best on the held-out part of the training data.
+            per-cell-minimum takes, for every action and time by itself, the smallest error of all snapshots of the run
+            (training.snapshots), chosen on test data: so the tables of many papers are made, and with them alone it compares.
         json: also write every figure to this file.
         html: also write a report with pictures to this file.
         up_to: add the error averaged up to each frame, which some papers print in place of the benchmark's figure.
@@ -184,10 +187,13 @@ def evaluate(
         raise InputError(f"--protocol is needed: {model} has no preset")
     if held_out and (baseline or html is not None):
         raise InputError("--held-out needs a trained model, and writes no --html")
-    trained = None if baseline else load_model(model, selection)
+    minimum = selection == "per-cell-minimum"
+    if minimum and (baseline or held_out or html is not None):
+        raise InputError("--selection per-cell-minimum needs the folder of a run, and goes with no --held-out and no --html")
+    trained = None if baseline else load_model(model, "last" if minimum else selection)
     from symgnn.data import open_data, recognise, split_recordings
     from symgnn.evaluation import evaluate as judge
-    from symgnn.evaluation import fitted_baseline, load_protocol, on_held_out
+    from symgnn.evaluation import fitted_baseline, load_protocol, on_held_out, per_cell_minimum
 
     if trained is None:
         rules = load_protocol(protocol or "clips", ratio=ratio)
@@ -214,7 +220,12 @@ def evaluate(
         if held_out:
             training = trained.preset.training
             rules, store = on_held_out(rules, store, split_recordings(store, training.validation, training.seed)[1])
-        if html is None or not isinstance(trained, TrainedModel):
+        if minimum:
+            from symgnn.models.checkpoint import snapshot_files
+
+            each = (load_model(str(file)) for file in snapshot_files(Path(model)))
+            result = per_cell_minimum([judge(snapshot, rules, store, up_to=up_to, progress=True) for snapshot in each])
+        elif html is None or not isinstance(trained, TrainedModel):
             result = judge(trained, rules, store, up_to=up_to, progress=True)
         else:
             from symgnn.experiments.report import answers, report_data

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 from tyro.conf import Positional, UseAppendAction, arg
 
-from symgnn.cli.shared import File, check_place, duration, say, show
+from symgnn.cli.shared import File, Selection, check_place, duration, say, show
 from symgnn.errors import InputError
 from symgnn.files import is_first_process
 
@@ -83,7 +83,7 @@ def paper_run(
     only: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="ROW", help_behavior_hint="")] = (),
     seeds: Annotated[int, arg(metavar="N")] = 1,
     seed: Annotated[int | None, arg(metavar="K", help_behavior_hint="")] = None,
-    selection: Literal["last", "validation"] = "last",
+    selection: Selection = "last",
     out: Out = Path("runs/paper"),
     device: Literal["auto", "cpu", "gpu"] = "auto",
     slurm: File = None,
@@ -105,7 +105,10 @@ def paper_run(
         only: a row, by name; may be given several times.
         seeds: train each row under seeds 0 to N-1, and print means with their intervals.
         seed: this seed alone.
-        selection: final weights, or those that did best on held-out training data.
+        selection: final weights, or those that did best on held-out training data. per-cell-minimum (tables 4 to 8) takes, for
+            every action and time by itself, the smallest error of all evaluations of a training, chosen on test data: so the
+            tables of many papers are made, and with printed numbers alone it compares. It needs trainings of its own, whose
+            snapshots are kept.
         out: where runs, plans and results lie.
         device: where to compute.
         slurm: write an array script for a cluster to this file, and train nothing.
@@ -260,7 +263,8 @@ def _drawn(made: "Plan") -> str:
 
 _OPENING = (
     "<p>Each section begins with what it is: a reproduction is only what trained the paper's preset with all its steps on the "
-    "paper's data. A number is the final weights' unless it says otherwise; nothing was chosen on test data.</p>"
+    "paper's data. A number is the final weights' unless it says otherwise; nothing was chosen on test data but per-cell "
+    "minima, which say so.</p>"
 )
 
 

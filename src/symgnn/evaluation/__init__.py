@@ -4,6 +4,7 @@ from symgnn.evaluation.baselines import fitted_baseline as fitted_baseline
 from symgnn.evaluation.evaluate import Model as Model
 from symgnn.evaluation.evaluate import device_of as device_of
 from symgnn.evaluation.evaluate import evaluate as evaluate
+from symgnn.evaluation.evaluate import per_cell_minimum as per_cell_minimum
 from symgnn.evaluation.metrics import angle_error as angle_error
 from symgnn.evaluation.metrics import confusion_matrix as confusion_matrix
 from symgnn.evaluation.metrics import mpjpe as mpjpe

@@ -127,6 +127,51 @@ def evaluate(
     )
 
 
+def per_cell_minimum(results: Sequence[Result]) -> Result:
+    """The best figure of each action at each time over several evaluations of one training, and the mean of these over actions.
+
+    Published tables of motion prediction are often made so: each cell is of the weights that did best in it *on test data*, and
+    no single network has them all. Such a figure may stand beside a printed one, never beside one of ``last``. Recognition is
+    left out.
+
+    Args:
+        results: of one model after different numbers of steps, under one protocol, the final weights at the end.
+
+    Raises:
+        InputError: the results are without errors.
+    """
+    whole = [result.errors for result in results]
+    last = results[-1]
+    found = [errors for errors in whole if errors is not None]
+    if len(found) < len(results):
+        raise InputError(f"{last.model}: predicts nothing under protocol {last.protocol}: a per-cell minimum is of errors")
+    actions = {
+        action: {
+            metric: {time: _best(metric, [each.actions[action][metric][time] for each in found]) for time in times}
+            for metric, times in figures.items()
+        }
+        for action, figures in found[-1].actions.items()
+    }
+    average = {
+        metric: {time: _mean_of([of[metric][time] for of in actions.values()]) for time in times}
+        for metric, times in found[-1].average.items()
+    }
+    left_out = () if last.recognition is None else ("recognition: a per-cell minimum is of errors",)
+    return replace(
+        last,
+        selection="per-cell-minimum",
+        errors=Errors(actions, average),
+        recognition=None,
+        missing=(*last.missing, *left_out),
+        evaluations=len(results),
+    )
+
+
+def _best(metric: str, values: Sequence[float]) -> float:
+    there = [value for value in values if not math.isnan(value)]
+    return (max if metric == "pck" else min)(there) if there else math.nan
+
+
 def _rows_of(windows: Sequence[Window]) -> dict[str, Tensor]:
     """Places of each action's windows."""
     rows: dict[str, list[int]] = {}

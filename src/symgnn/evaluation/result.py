@@ -66,7 +66,7 @@ class Result:
     protocol: str
     model: str
     selection: str | None
-    """Which checkpoint it is: "last", "validation", or None for a model that was not trained."""
+    """Which checkpoint it is: "last", "validation", or None for a model that was not trained; "per-cell-minimum" of several."""
     future: int
     """Frames that were predicted; which angles count as moving was judged over all of them."""
     clips: Mapping[str, int]
@@ -83,6 +83,8 @@ class Result:
     """What the protocol asks for and could not be judged, a sentence each."""
     ratio: float | None = None
     """Part of each clip that was shown, its beginning; None for all."""
+    evaluations: int | None = None
+    """Of one training, on these clips, of which each figure is the best; None for figures of one evaluation."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; a figure that does not exist is None."""
@@ -96,6 +98,7 @@ class Result:
             "protocol": self.protocol,
             "model": self.model,
             "selection": self.selection,
+            "evaluations": self.evaluations,
             "future": self.future,
             "ratio": self.ratio,
             "clips": sum(self.clips.values()),
@@ -151,11 +154,13 @@ class Result:
         return table
 
     def __rich__(self) -> RenderableType:
-        about = f"{self.model}" + ("" if self.selection is None else f" ({self.selection} weights)")
+        weights = "" if self.selection is None else f" ({self.selection} weights)"
+        if self.evaluations is not None:
+            weights = f" (per-cell minimum of {self.evaluations} evaluations: chosen on test data)"
         total = sum(self.clips.values())
         parts: list[RenderableType] = [
             Text(
-                f"{about} under protocol {self.protocol}: {total} clips of {len(self.clips)} actions"
+                f"{self.model}{weights} under protocol {self.protocol}: {total} clips of {len(self.clips)} actions"
                 + ("" if self.ratio is None else f", the first {self.ratio:.0%} of each"),
                 style="bold",
             )

@@ -54,7 +54,7 @@ class Card:
     step: int = 0
     """Optimiser steps behind the weights."""
     selection: str = "last"
-    """How the weights were chosen: "last", or "validation" (on held-out training data)."""
+    """How the weights were chosen: "last", "validation" (on held-out training data), or "snapshot" (one of all)."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as the checkpoint carries them."""
@@ -203,6 +203,26 @@ def load(
     except RuntimeError as error:
         raise InputError(f"{path}: its weights do not fit its preset: {' '.join(str(error).split())[:300]}") from None
     return TrainedModel(network.eval(), card, folded=folded, precision=precision).to(device).eval()
+
+
+def snapshot_file(run: Path, step: int) -> Path:
+    """Where a run whose preset asks for it (``training.snapshots``) keeps the weights of a step."""
+    return run / "snapshots" / f"{step}.ckpt"
+
+
+def snapshot_files(run: Path) -> list[Path]:
+    """All snapshots of a run, by step.
+
+    Raises:
+        InputError: there are none.
+    """
+    found = sorted((run / "snapshots").glob("*.ckpt"), key=lambda path: (len(path.stem), path.stem))
+    if not found:
+        raise InputError(
+            f"{run}: has no snapshots, the weights of every validation, of which the smallest errors are taken: "
+            "train it with --training.snapshots"
+        )
+    return found
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from symgnn.config import Preset, TrainingConfig
 from symgnn.data import Changes, Store, WindowSampler, node_frames, split_recordings, stored_mean
 from symgnn.errors import InputError
 from symgnn.models import Standardised
-from symgnn.models.checkpoint import Card, build, write_checkpoint
+from symgnn.models.checkpoint import Card, TrainedModel, build, save, snapshot_file, write_checkpoint
 from symgnn.training.losses import prediction_loss, recognition_loss
 from symgnn.training.noise import exchanged_futures, shuffled_labels
 from symgnn.training.recorded import RecordedStep, recordable
@@ -369,7 +369,8 @@ def rate_factor(training: TrainingConfig, step: int) -> float:
 class Checkpoints(lightning.Callback):
     """Writes ``last.ckpt`` after every interval, and ``validation.ckpt`` where the validation figure is the best so far.
 
-    The figure is the prediction L1 of held-out windows, or their cross entropy in a model that only recognises.
+    The figure is the prediction L1 of held-out windows, or their cross entropy in a model that only recognises. The preset may
+    ask for the weights of each interval beside them.
     """
 
     def __init__(self, folder: Path, written: Callable[[int], None] | None = None):
@@ -392,6 +393,9 @@ class Checkpoints(lightning.Callback):
             # First the one, then the other: a run killed between them finds the same best again.
             pl_module.best = float(figure)
             self._save(trainer, pl_module, "validation")
+        if pl_module.preset.training.snapshots and trainer.is_global_zero:
+            card = replace(pl_module.card, step=pl_module.global_step, selection="snapshot")
+            save(snapshot_file(self.folder, card.step), TrainedModel(pl_module.reported, card))
         self._save(trainer, pl_module, "last")
         if self.written is not None:
             self.written(pl_module.global_step)

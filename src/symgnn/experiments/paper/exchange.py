@@ -44,7 +44,7 @@ class KeptPlan:
     on: str | None
     budget: float | None
     limit: int | None
-    selection: Literal["last", "validation"]
+    selection: Literal["last", "validation", "per-cell-minimum"]
     preset: dict[str, str]
     steps: dict[str, int]
     planned: list[str]

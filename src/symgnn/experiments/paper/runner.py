@@ -170,7 +170,7 @@ def plan(record: Record, options: Options, say: Callable[[str], None], *, rememb
             known["rows"] = [name for name in record.rows if name in asked]
             jobs = _jobs(record, options, there, known)
             if not remember:
-                _check_selection(jobs, options.selection)
+                _check_selection(record, jobs, options.selection)
             known["data"] = {**known.get("data", {}), **_data(record, jobs, known.get("data", {}))}
             write_json(path, {**known, **_about(record, options)})
         return known
@@ -342,8 +342,10 @@ def _jobs(
     return tuple(jobs)
 
 
-def _check_selection(jobs: Sequence[Job], selection: str) -> None:
-    """Raise where there will be no weights of the best validation."""
+def _check_selection(record: Record, jobs: Sequence[Job], selection: str) -> None:
+    """Raise where there will be no weights of the best validation, or no errors to take the smallest of."""
+    if selection == "per-cell-minimum" and record.shows != "errors":
+        raise InputError(f"--selection per-cell-minimum: is of errors by action and time, which {record.name} does not show")
     for job in jobs if selection == "validation" else ():
         training = job.trained.preset.training
         if job.trained.baseline is None and not split_recordings(job.trained.store, training.validation, training.seed)[1]:
@@ -404,6 +406,8 @@ def _made(record: Record, row: str, setting: Setting, store: Store, options: Opt
         # What the store decides is decided before the row's own fields are laid over.
         fields, _ = fitted(load_preset("own", record.rows[row].network), store)
         chosen = resolve(record, row, setting, preset, seed, base=fields)
+    if options.selection == "per-cell-minimum":
+        chosen = replace(chosen, training=replace(chosen.training, snapshots=True))
     return Trained(chosen, record.rows[row].baseline, store, options.out)
 
 
@@ -502,6 +506,7 @@ def _plan_name(record: Record, options: Options) -> str:
     parts += [] if options.preset is None else [re.sub(r"[^\w.-]+", "-", options.preset)]
     parts += [] if options.budget is None else [f"{options.budget:.0f}s"]
     parts += [] if options.steps is None else [f"{options.steps}-steps"]
+    parts += [] if options.selection == "last" else [options.selection]
     return ".".join(parts)
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from functools import cached_property
@@ -21,18 +21,18 @@ import torch
 from symgnn.config import Preset, preset_to_dict
 from symgnn.data import Store, split_recordings
 from symgnn.errors import InputError
-from symgnn.evaluation import Protocol, evaluate, fitted_baseline, load_protocol, on_held_out
+from symgnn.evaluation import Protocol, evaluate, fitted_baseline, load_protocol, on_held_out, per_cell_minimum
 from symgnn.experiments.paper.perturbing import perturbed, sigma_for
 from symgnn.experiments.paper.records import Judge
 from symgnn.files import is_first_process, write_whole
-from symgnn.models.checkpoint import TrainedModel, load
+from symgnn.models.checkpoint import TrainedModel, load, snapshot_files
 from symgnn.skeleton import Space, load_layout
 from symgnn.training import train
 
 NOISE_SEED = 0
 """Of the noise of Figs. 14 and 15: the same directions for every σ."""
 
-LATER: dict[str, dict[str, Any]] = {"model": {"joint": True}, "training": {"jitter": 0.0}}
+LATER: dict[str, dict[str, Any]] = {"model": {"joint": True}, "training": {"jitter": 0.0, "snapshots": False}}
 """Fields that presets did not have when runs were first kept, with what a preset without them did: so they leave addresses as
 they were, and what was trained before is found again."""
 
@@ -208,11 +208,24 @@ class Trained:
             InputError: there is no such checkpoint.
         """
         path = self.folder / f"{selection}.ckpt"
-        if not path.is_file() and not self.here:
-            raise Absent(f"its figures came without its weights ({self.folder}), and this one is not among them")
+        self._require_weights()
         if not path.is_file():
             raise InputError(f"{path}: there is no such checkpoint: nothing was held out for validation")
         return load(path, "cuda" if torch.cuda.is_available() else "cpu")
+
+    def snapshots(self) -> Iterator[TrainedModel]:
+        """The network after each interval, one after the other.
+
+        Raises:
+            Absent: there are no weights of it at all.
+        """
+        self._require_weights()
+        for path in snapshot_files(self.folder):
+            yield load(path, "cuda" if torch.cuda.is_available() else "cpu")
+
+    def _require_weights(self) -> None:
+        if not self.here:
+            raise Absent(f"its figures came without its weights ({self.folder}), and this one is not among them")
 
     def protocol(self) -> Protocol:
         """The preset's protocol, fitted to its window."""
@@ -272,6 +285,8 @@ class Trained:
                 rules, store = on_held_out(rules, store, split_recordings(store, training.validation, training.seed)[1])
             if self.baseline is not None:
                 model, rules = fitted_baseline(self.baseline, rules, store)
+            elif selection == "per-cell-minimum":
+                return per_cell_minimum([evaluate(each, rules, store) for each in self.snapshots()]).to_dict()
             else:
                 model = self.model(selection)
             if judge.noise:

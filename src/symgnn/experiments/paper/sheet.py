@@ -149,6 +149,11 @@ def sheet(made: Plan) -> Sheet:
     columns = [column for line in lines for column in line.cells]
     numbers = record.numbers
     notes = [] if record.note is None else [record.note]
+    if made.options.selection == "per-cell-minimum":
+        notes.append(
+            "Each cell of a trained row is the best of all evaluations during its training, chosen on test data, and so better "
+            "than any one network's: it compares with printed tables that are made so, not with figures of the final weights."
+        )
     if len(made.options.seeds) == 1 and record.shows not in PICTURES:
         notes.append("One seed: no interval is known, and small differences may be chance.")
     computed: dict[str, list[str]] = {}
