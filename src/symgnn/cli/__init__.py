@@ -188,7 +188,7 @@ def evaluate(
     if held_out and (baseline or html is not None):
         raise InputError("--held-out needs a trained model, and writes no --html")
     minimum = selection == "per-cell-minimum"
-    if minimum and (baseline or held_out or html is not None):
+    if minimum and (not Path(model).is_dir() or held_out or html is not None):
         raise InputError("--selection per-cell-minimum needs the folder of a run, and goes with no --held-out and no --html")
     trained = None if baseline else load_model(model, "last" if minimum else selection)
     from symgnn.data import open_data, recognise, split_recordings
