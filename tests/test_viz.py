@@ -477,6 +477,22 @@ def test_an_empty_chart_says_so_and_a_constant_one_has_axes():
     assert "nan" not in flat and flat.count("<circle") == 1
 
 
+def test_small_differences_do_not_look_large():
+    """An axis of at least 0.02 leaves 0.0003 flat, as the same values on an axis of their own are not; labels have room."""
+    line = ([0.0, 1.0, 2.0], [0.1952, 0.1955, 0.1953])
+    drawn = {}
+    for least in (0.0, 0.02):
+        picture = chart_picture(Chart("ratio", "", "noise", {"ratio": line}, dots=True, least_span=least))
+        heights = [float(value) for value in re.findall(r'<circle[^>]*cy="([\d.]+)"', picture.content)]
+        labels = [
+            (float(x), label) for x, label in re.findall(r'<text x="([\d.-]+)"[^>]*end"[^>]*>([\d.]+)</text>', picture.content)
+        ]
+        assert len(labels) >= 2 and all(x - 7 * len(label) >= 0 for x, label in labels)
+        drawn[least] = max(heights) - min(heights)
+        assert picture.alt == "ratio over noise: from 0.195 to 0.195"
+    assert drawn[0.0] > 50 and drawn[0.02] < 5
+
+
 @given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6))
 def test_ticks_are_round_and_cover_the_values(low: float, span: float):
     high = low + span

@@ -3,6 +3,7 @@
 import functools
 import shlex
 import sys
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -248,7 +249,7 @@ def _drawn(made: "Plan") -> str:
         drawn = draw(made)
     except Absent as error:
         show(Text(f"not drawn: {error}\n", style="yellow"))
-        return ""
+        return f"<p>not drawn: {escape(str(error))}</p>"
     if drawn is None:
         return ""
     for line in drawn.words:

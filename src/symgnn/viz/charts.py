@@ -32,6 +32,8 @@ class Chart:
     """By name; at most eight."""
     dots: bool = False
     """Mark the values themselves (few, exact) and not only the line between them (many, noisy)."""
+    least_span: float = 0.0
+    """What the vertical axis spans at least: smaller differences are not to look large."""
 
 
 def read_metrics(path: str | Path) -> dict[str, Line]:
@@ -75,11 +77,14 @@ def chart_picture(chart: Chart, width: float = 360.0, height: float = 220.0) -> 
     lines = {name: _thinned(*line) for name, line in chart.lines.items()}
     every_x = np.concatenate([x for x, _ in lines.values()]) if lines else np.zeros(0)
     every_y = np.concatenate([y for _, y in lines.values()]) if lines else np.zeros(0)
-    left, right, top, bottom = 46.0, 22.0, 12.0, 38.0
     if not len(every_x):
         return Picture(width, height, text(width / 2, height / 2, "no values", anchor="middle", kind="soft"), chart.title)
 
-    x_ticks, y_ticks = nice_ticks(every_x.min(), every_x.max()), nice_ticks(every_y.min(), every_y.max())
+    lacking = max(0.0, chart.least_span - float(np.ptp(every_y))) / 2
+    x_ticks = nice_ticks(float(every_x.min()), float(every_x.max()))
+    y_ticks = nice_ticks(float(every_y.min()) - lacking, float(every_y.max()) + lacking)
+    right, top, bottom = 22.0, 12.0, 38.0
+    left = max(46.0, 12.0 + 7.0 * max(len(f"{tick:g}") for tick in y_ticks))
     x_low, x_high = float(every_x.min()), float(max(every_x.max(), every_x.min() + 1e-9))
     y_low, y_high = y_ticks[0], y_ticks[-1]
 
@@ -101,7 +106,7 @@ def chart_picture(chart: Chart, width: float = 360.0, height: float = 220.0) -> 
             x, _ = place(tick, y_low)
             content.append(text(x, height - bottom + 16, f"{tick:g}", anchor="middle", kind="soft"))
     content.append(text((left + width - right) / 2, height - 6, chart.x_label, anchor="middle", kind="soft"))
-    alt = []
+    told = {}
     for colour, (name, (xs, ys)) in zip(COLOURS, lines.items(), strict=False):
         points = [place(x, y) for x, y in zip(xs.tolist(), ys.tolist(), strict=True)]
         if not points:
@@ -109,8 +114,10 @@ def chart_picture(chart: Chart, width: float = 360.0, height: float = 220.0) -> 
         content.append(f'<path class="curve {colour}" d="{polyline(points)}"/>')
         if chart.dots or len(points) == 1:
             content += [f'<circle class="value {colour}" cx="{number(x)}" cy="{number(y)}" r="3"/>' for x, y in points]
-        alt.append(f"{name} from {ys[0]:.3g} to {ys[-1]:.3g}")
-    return Picture(width, height, "".join(content), f"{chart.title} over {chart.x_label}: {'; '.join(alt)}")
+        told[name] = f"from {ys[0]:.3g} to {ys[-1]:.3g}"
+    alone = list(told) == [chart.title]
+    alt = "; ".join(words if alone else f"{name} {words}" for name, words in told.items())
+    return Picture(width, height, "".join(content), f"{chart.title} over {chart.x_label}: {alt}")
 
 
 def nice_ticks(low: float, high: float, most: int = 6) -> list[float]:

@@ -181,7 +181,12 @@ def _curve(sheet: Sheet) -> str:
             curves.setdefault(name, ([], []))
             curves[name][0].append(float(value))
             curves[name][1].append(cell.mean)
+    # The table does not show a difference of less than a digit: twenty of them are the least that an axis spans.
+    least = 20 * 0.1**sheet.digits
     pictures: list[Picture] = [
-        chart_picture(Chart(name, "", sheet.record.axis, {name: line}, dots=True)) for name, line in curves.items()
+        chart_picture(Chart(name, "", sheet.record.axis, {name: line}, dots=True, least_span=least))
+        for name, line in curves.items()
     ]
-    return "".join(f"<figure>{each.inline()}<figcaption>{escape(each.alt)}</figcaption></figure>" for each in pictures)
+    return "".join(
+        f'<figure class="chart">{each.inline()}<figcaption>{escape(each.alt)}</figcaption></figure>' for each in pictures
+    )
