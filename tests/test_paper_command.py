@@ -454,6 +454,24 @@ def test_validation_weights_need_recordings_that_are_held_out(motion: Store, tmp
     assert _plan(motion, tmp_path / "o", str(nothing), selection="validation", only=("ZeroV",)).jobs
 
 
+def test_numbers_of_another_paper_are_called_that(shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    actions = {action: dict.fromkeys((80, 160, 320, 400, 1000), 0.5) for action in ACTIONS}
+    _judged_as(monkeypatch, lambda _: _errors(actions))
+    store = open_data(shared_data / "cmu_mocap")
+    options = Options(out=tmp_path, stores=(store,), folders=("DIR",), preset="cmu-long-cpu")
+    for row, theirs, said in (("DCT-GCN", 0.296, True), ("Res-sup", 0.404, False), ("siMLPe", None, False)):
+        found = sheet(plan(records()["table7"], replace(options, only=(row,)), print))
+        (line,) = found.lines
+        paper = line.cells["mean", 80].paper
+        assert paper == (None if theirs is None else pytest.approx(theirs, abs=5e-4))
+        assert (
+            any(
+                note.startswith("DCT-GCN is not in the paper: the number beside ours is that of W. Mao") for note in found.notes
+            )
+            == said
+        )
+
+
 def test_per_cell_minima_are_of_trainings_and_a_table_of_their_own(shared_data: Path, tmp_path: Path):
     """Weights of the same steps end the same, and no cell is above theirs; zero-velocity has nothing to choose from."""
     store = open_data(shared_data / "cmu_mocap")

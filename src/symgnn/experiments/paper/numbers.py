@@ -1,8 +1,9 @@
-"""What the paper printed: the records of ``numbers.yaml``."""
+"""What the paper printed, and others of what it leaves out: the records of ``numbers.yaml``."""
 
 import difflib
 import functools
 from collections.abc import Iterable, Mapping
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -39,6 +40,16 @@ class Misprint:
 
 
 @dataclass(frozen=True, config=_RECORD, kw_only=True)
+class Elsewhere:
+    """What another paper printed of a method that this one does not have."""
+
+    source: str
+    """That paper, and what is to be known of its numbers."""
+    row: Row
+    """As in ``PaperTable.rows``."""
+
+
+@dataclass(frozen=True, config=_RECORD, kw_only=True)
 class PaperTable:
     """One table as it was printed."""
 
@@ -60,10 +71,17 @@ class PaperTable:
     """Of ticks that are numbers: "ms", "frame"."""
     rows: Mapping[str, Row]
     """Of each method a tuple a group, in it a number a tick; None where nothing was reported."""
+    elsewhere: Mapping[str, Elsewhere] = field(default_factory=dict)
+    """The same of methods that only other papers report."""
     misprints: tuple[Misprint, ...] = ()
     """What is certainly wrong."""
     notes: tuple[str, ...] = ()
     """Where the paper disagrees with itself, and nothing says which number is right."""
+
+    @property
+    def everywhere(self) -> Mapping[str, Row]:
+        """The rows of this paper, then those of others."""
+        return {**self.rows, **{name: each.row for name, each in self.elsewhere.items()}}
 
     def value(self, row: str, group: str, tick: Tick = "", *, mended: bool = True) -> float | None:
         """One number; None where the paper has none.
@@ -78,7 +96,8 @@ class PaperTable:
             InputError: no such row, group or tick (the nearest name is given).
         """
         place = _place(group, self.groups, "group"), _place(tick, self.ticks, "column")
-        printed = self.rows[tuple(self.rows)[_place(row, self.rows, "row")]][place[0]][place[1]]
+        rows = tuple(self.everywhere.values())
+        printed = rows[_place(row, self.everywhere, "row")][place[0]][place[1]]
         for misprint in self.misprints if mended else ():
             if (misprint.row, misprint.group, misprint.tick) == (row, group, tick):
                 return misprint.meant

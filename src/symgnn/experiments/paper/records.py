@@ -112,11 +112,11 @@ class Record:
         return paper_tables().get(self.name)
 
     def paper_row(self, name: str) -> str | None:
-        """The paper's row beside one of ours; None where it has none."""
+        """The paper's row beside one of ours, or another paper's; None where there is none."""
         wanted = self.rows[name].paper
         if self.numbers is None:
             return None
-        return wanted or (name if name in self.numbers.rows else None)
+        return wanted or (name if name in self.numbers.everywhere else None)
 
     def carried(self, on: str | None) -> tuple[Setting, ...]:
         """The settings it runs on.
@@ -200,7 +200,7 @@ def check(record: Record) -> None:
         return
     for name in record.rows:
         wanted = record.paper_row(name)
-        if wanted is not None and wanted not in numbers.rows:
+        if wanted is not None and wanted not in numbers.everywhere:
             raise InputError(f"{record.name}: the paper has no row {wanted!r}")
     for group in [setting.group for setting in record.settings] + [row.group for row in record.rows.values()]:
         if group is not None and group not in numbers.groups:

@@ -149,6 +149,12 @@ def sheet(made: Plan) -> Sheet:
     columns = [column for line in lines for column in line.cells]
     numbers = record.numbers
     notes = [] if record.note is None else [record.note]
+    others = {} if numbers is None or carried else numbers.elsewhere
+    notes += [
+        f"{line.name} is not in the paper: the number beside ours is that of {others[row].source}."
+        for line in lines
+        if (row := record.paper_row(line.name) or "") in others
+    ]
     if made.options.selection == "per-cell-minimum":
         notes.append(
             "Each cell of a trained row is the best of all evaluations during its training, chosen on test data, and so better "
