@@ -569,7 +569,7 @@ def test_per_cell_minimum_by_hand(result: Result):
     )
     assert found.errors.average == {"mpjpe": {80: 0.625, 160: 0.25}, "pck": {80: 0.625, 160: 1.0}}
     assert found.zero_velocity == result.zero_velocity
-    assert found.recognition is None and found.missing == ("recognition: a per-cell minimum is of errors",)
+    assert found.recognition is None and found.missing == result.missing
     assert (found.to_dict()["selection"], found.to_dict()["evaluations"]) == ("per-cell-minimum", 2)
     said = "mine (per-cell minimum of 2 evaluations: chosen on test data) under protocol demo"
     assert said in printed(replace(found, zero_velocity=None))

@@ -221,8 +221,15 @@ def test_snapshots_are_the_weights_of_each_interval(average: float, preset: Pres
 
     plain = run(preset, store, tmp_path / "plain")
     assert same(*(load(path / "last.ckpt", folded=False).network.state_dict() for path in (plain, folder)))
-    with pytest.raises(InputError, match=r"plain: has no snapshots.*--training.snapshots"):
-        snapshot_files(plain)
+    assert not snapshot_files(plain)
+
+    # Of a training in the same folder that came before nothing is left to be taken for this one's.
+    (folder / "last.ckpt").unlink()
+    shorter = replace(keeping, training=replace(keeping.training, steps=4))
+    assert [path.name for path in snapshot_files(run(shorter, store, folder))] == ["4.ckpt"]
+    # One that goes on keeps what it has.
+    run(shorter, store, folder, resume=True)
+    assert [path.name for path in snapshot_files(folder)] == ["4.ckpt"]
 
 
 @pytest.mark.parametrize("changed", [{"placement": "none"}, {"placement": "centre"}])

@@ -187,10 +187,21 @@ def evaluate(
         raise InputError(f"--protocol is needed: {model} has no preset")
     if held_out and (baseline or html is not None):
         raise InputError("--held-out needs a trained model, and writes no --html")
-    minimum = selection == "per-cell-minimum"
-    if minimum and (not Path(model).is_dir() or held_out or html is not None):
-        raise InputError("--selection per-cell-minimum needs the folder of a run, and goes with no --held-out and no --html")
-    trained = None if baseline else load_model(model, "last" if minimum else selection)
+    snapshots: list[Path] = []
+    if selection == "per-cell-minimum":
+        from symgnn.models.checkpoint import snapshot_files
+
+        if not Path(model).is_dir() or held_out or html is not None:
+            raise InputError(
+                "--selection per-cell-minimum needs the folder of a run, and goes with no --held-out and no --html"
+            )
+        snapshots = snapshot_files(Path(model))
+        if not snapshots:
+            raise InputError(
+                f"{model}: has no snapshots, the weights of every validation, of which the smallest errors are taken: train it "
+                "anew, in another folder, with --training.snapshots"
+            )
+    trained = None if baseline else load_model(model, "last" if snapshots else selection)
     from symgnn.data import open_data, recognise, split_recordings
     from symgnn.evaluation import evaluate as judge
     from symgnn.evaluation import fitted_baseline, load_protocol, on_held_out, per_cell_minimum
@@ -220,10 +231,8 @@ def evaluate(
         if held_out:
             training = trained.preset.training
             rules, store = on_held_out(rules, store, split_recordings(store, training.validation, training.seed)[1])
-        if minimum:
-            from symgnn.models.checkpoint import snapshot_files
-
-            each = (load_model(str(file)) for file in snapshot_files(Path(model)))
+        if snapshots:
+            each = (load_model(str(file)) for file in snapshots)
             result = per_cell_minimum([judge(snapshot, rules, store, up_to=up_to, progress=True) for snapshot in each])
         elif html is None or not isinstance(trained, TrainedModel):
             result = judge(trained, rules, store, up_to=up_to, progress=True)

@@ -106,7 +106,7 @@ def paper_run(
         only: a row, by name; may be given several times.
         seeds: train each row under seeds 0 to N-1, and print means with their intervals.
         seed: this seed alone.
-        selection: final weights, or those that did best on held-out training data. per-cell-minimum (tables 4 to 8) takes, for
+        selection: final weights, or those that did best on held-out training data. per-cell-minimum (tables 5 to 8) takes, for
             every action and time by itself, the smallest error of all evaluations of a training, chosen on test data: so the
             tables of many papers are made, and with printed numbers alone it compares. It needs trainings of its own, whose
             snapshots are kept.

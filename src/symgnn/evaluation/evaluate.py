@@ -135,14 +135,13 @@ def per_cell_minimum(results: Sequence[Result]) -> Result:
     left out.
 
     Args:
-        results: of one model after different numbers of steps, under one protocol, the final weights at the end.
+        results: one or more of one model after different numbers of steps, under one protocol, the final weights at the end.
 
     Raises:
         InputError: the results are without errors.
     """
-    whole = [result.errors for result in results]
     last = results[-1]
-    found = [errors for errors in whole if errors is not None]
+    found = [result.errors for result in results if result.errors is not None]
     if len(found) < len(results):
         raise InputError(f"{last.model}: predicts nothing under protocol {last.protocol}: a per-cell minimum is of errors")
     actions = {
@@ -156,13 +155,11 @@ def per_cell_minimum(results: Sequence[Result]) -> Result:
         metric: {time: _mean_of([of[metric][time] for of in actions.values()]) for time in times}
         for metric, times in found[-1].average.items()
     }
-    left_out = () if last.recognition is None else ("recognition: a per-cell minimum is of errors",)
     return replace(
         last,
         selection="per-cell-minimum",
         errors=Errors(actions, average),
         recognition=None,
-        missing=(*last.missing, *left_out),
         evaluations=len(results),
     )
 

@@ -17,7 +17,7 @@ from symgnn.config import OWN, Preset, preset_to_dict
 from symgnn.data import Store
 from symgnn.errors import InputError
 from symgnn.files import is_first_process, write_whole
-from symgnn.models.checkpoint import Card, TrainedModel, read_checkpoint
+from symgnn.models.checkpoint import Card, TrainedModel, read_checkpoint, snapshot_files
 from symgnn.skeleton import load_layout
 from symgnn.training.module import LOG_EVERY, AtomicCheckpointIO, Checkpoints, MotionData, TrainingModule, make_card
 from symgnn.training.progress import Curves, ProgressLine
@@ -53,10 +53,10 @@ def train(
 ) -> Run:
     """Train a preset on a store.
 
-    Writes ``last.ckpt`` and ``validation.ckpt`` after every ``validate_every`` steps, ``logs/metrics.csv`` and TensorBoard
-    events beside it. A resumed run ends with the same weights, bit for bit on a CPU, as one that was never stopped: whole
-    intervals are repeated from the last checkpoint, with the same windows and dropout. Under ``torchrun`` the global batch is
-    shared by the processes.
+    Writes ``last.ckpt`` and ``validation.ckpt`` after every ``validate_every`` steps (and where the preset asks for it the
+    weights alone into ``snapshots``, where all are kept), ``logs/metrics.csv`` and TensorBoard events beside it. A resumed run
+    ends with the same weights, bit for bit on a CPU, as one that was never stopped: whole intervals are repeated from the last
+    checkpoint, with the same windows and dropout. Under ``torchrun`` the global batch is shared by the processes.
 
     Args:
         preset: what to train.
@@ -91,7 +91,7 @@ def train(
         raise InputError('device "gpu": PyTorch finds none here; expected "cpu", or "auto" to take what there is')
     if accelerator == "auto":
         accelerator = "gpu" if torch.cuda.is_available() else "cpu"
-    _prepare(folder, preset)
+    _prepare(folder, preset, afresh=not first_step)
 
     # Weights follow the seed alone, whatever was drawn in this process before.
     torch.manual_seed(preset.training.seed)
@@ -165,13 +165,18 @@ def _check_resumable(last: Path, preset: Preset, store: Store) -> int:
     return card.step
 
 
-def _prepare(folder: Path, preset: Preset) -> None:
-    """Make the folder and write the resolved preset into it, for people to read; of several processes the first writes."""
+def _prepare(folder: Path, preset: Preset, *, afresh: bool) -> None:
+    """Make the folder and write the resolved preset into it, for people to read; of several processes the first writes.
+
+    Snapshots of another training that was there would be taken for this one's, and go.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from None
     if is_first_process():
+        for path in snapshot_files(folder) if afresh else ():
+            path.unlink()
         write_whole(folder / SETTINGS, json.dumps(preset_to_dict(preset), indent=2).encode() + b"\n")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # device tables and tips; our own lines say what matters

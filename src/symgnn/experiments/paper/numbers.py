@@ -40,7 +40,7 @@ class Misprint:
 
 
 @dataclass(frozen=True, config=_RECORD, kw_only=True)
-class Elsewhere:
+class OtherPaper:
     """What another paper printed of a method that this one does not have."""
 
     source: str
@@ -71,7 +71,7 @@ class PaperTable:
     """Of ticks that are numbers: "ms", "frame"."""
     rows: Mapping[str, Row]
     """Of each method a tuple a group, in it a number a tick; None where nothing was reported."""
-    elsewhere: Mapping[str, Elsewhere] = field(default_factory=dict)
+    others: Mapping[str, OtherPaper] = field(default_factory=dict)
     """The same of methods that only other papers report."""
     misprints: tuple[Misprint, ...] = ()
     """What is certainly wrong."""
@@ -81,7 +81,7 @@ class PaperTable:
     @property
     def everywhere(self) -> Mapping[str, Row]:
         """The rows of this paper, then those of others."""
-        return {**self.rows, **{name: each.row for name, each in self.elsewhere.items()}}
+        return {**self.rows, **{name: each.row for name, each in self.others.items()}}
 
     def value(self, row: str, group: str, tick: Tick = "", *, mended: bool = True) -> float | None:
         """One number; None where the paper has none.

@@ -14,7 +14,7 @@ import torch
 from symgnn.config import OWN, load_preset
 from symgnn.data import Store, split_recordings
 from symgnn.errors import InputError
-from symgnn.experiments.paper.records import Record, Setting, resolve
+from symgnn.experiments.paper.records import Record, Setting, find_record, resolve
 from symgnn.experiments.paper.runs import Busy, Remembered, Trained, machine, of_first_process, read_json, write_json
 from symgnn.models.checkpoint import build
 from symgnn.training import MotionData, training_step
@@ -140,6 +140,13 @@ def plan(record: Record, options: Options, say: Callable[[str], None], *, rememb
     unknown = [row for row in options.only if row not in record.rows]
     if unknown:
         raise InputError(f"--only {unknown[0]}: {record.name} has no such row (there are: {', '.join(record.rows)})")
+    numbers = record.numbers
+    if options.selection == "per-cell-minimum" and (
+        record.shows != "errors" or numbers is None or numbers.metric != "angle_mae"
+    ):
+        raise InputError(
+            f"--selection per-cell-minimum: {record.name} shows no errors of each action at each time (tables 5 to 8 do)"
+        )
     path = options.out / "tables" / f"{_plan_name(record, options)}.json"
     settings, unfit = _fitting(record, settings, options.preset)
     found = [(setting, find_store(setting, options.stores)) for setting in settings]
@@ -162,7 +169,7 @@ def plan(record: Record, options: Options, say: Callable[[str], None], *, rememb
     def agreed() -> dict[str, Any]:
         # Tasks of an array begin together, each with a row and a seed of its own to add.
         with filelock.FileLock(path.with_suffix(".lock")):
-            known = read_json(path) or {}
+            known = read_json(path) or _same_steps(record, options)
             known = _recalled(record, options, there, known) if remember else _scaled(record, options, there, known, say)
             known["seeds"] = sorted({*known.get("seeds", ()), *options.seeds})
             # A report shows the rows that were asked for, now or before.
@@ -170,7 +177,7 @@ def plan(record: Record, options: Options, say: Callable[[str], None], *, rememb
             known["rows"] = [name for name in record.rows if name in asked]
             jobs = _jobs(record, options, there, known)
             if not remember:
-                _check_selection(record, jobs, options.selection)
+                _check_selection(jobs, options.selection)
             known["data"] = {**known.get("data", {}), **_data(record, jobs, known.get("data", {}))}
             write_json(path, {**known, **_about(record, options)})
         return known
@@ -221,8 +228,16 @@ def reopen(out: Path, path: Path, find: Callable[[tuple[str, ...]], tuple[Store,
         raise InputError(f"{path}: is no plan: it lacks {', '.join(sorted(lost))}; delete it, and run the table again")
     folders = tuple(about["folders"])
     options = {"preset": about["asked"], **{name: about[name] for name in ("on", "budget", "selection")}}
-    options |= {"steps": about["limit"], "only": tuple(about["rows"])}
-    return about["record"], {**options, "out": out, "folders": folders, "stores": find(folders), "seeds": tuple(about["seeds"])}
+    options |= {
+        "steps": about["limit"],
+        "only": tuple(about["rows"]),
+        "out": out,
+        "folders": folders,
+        "seeds": tuple(about["seeds"]),
+    }
+    if path.stem != _plan_name(find_record(about["record"]), Options(**options, stores=())):
+        raise InputError(f"{path}: was planned by an older version; delete it, and run the table again")
+    return about["record"], {**options, "stores": find(folders)}
 
 
 def of_all_rows(made: Plan, say: Callable[[str], None]) -> Plan:
@@ -342,10 +357,8 @@ def _jobs(
     return tuple(jobs)
 
 
-def _check_selection(record: Record, jobs: Sequence[Job], selection: str) -> None:
-    """Raise where there will be no weights of the best validation, or no errors to take the smallest of."""
-    if selection == "per-cell-minimum" and record.shows != "errors":
-        raise InputError(f"--selection per-cell-minimum: is of errors by action and time, which {record.name} does not show")
+def _check_selection(jobs: Sequence[Job], selection: str) -> None:
+    """Raise where there will be no weights of the best validation."""
     for job in jobs if selection == "validation" else ():
         training = job.trained.preset.training
         if job.trained.baseline is None and not split_recordings(job.trained.store, training.validation, training.seed)[1]:
@@ -469,6 +482,13 @@ def _scaled(
             steps |= _within(options.budget / len(options.seeds), rows, options.device, say)
         planned = [*planned, *fresh]
     return {"machine": machine(options.device), **known, "preset": presets, "steps": steps, "planned": planned}
+
+
+def _same_steps(record: Record, options: Options) -> dict[str, Any]:
+    """How the trainings are scaled whose final weights were asked for: others of the same table have as many steps."""
+    path = options.out / "tables" / f"{_plan_name(record, replace(options, selection='last'))}.json"
+    about = read_json(path) or {}
+    return {name: about[name] for name in ("machine", "preset", "steps", "planned") if name in about}
 
 
 def _recalled(

@@ -208,7 +208,8 @@ class Trained:
             InputError: there is no such checkpoint.
         """
         path = self.folder / f"{selection}.ckpt"
-        self._require_weights()
+        if not path.is_file() and not self.here:
+            raise Absent(self._without_weights)
         if not path.is_file():
             raise InputError(f"{path}: there is no such checkpoint: nothing was held out for validation")
         return load(path, "cuda" if torch.cuda.is_available() else "cpu")
@@ -218,14 +219,19 @@ class Trained:
 
         Raises:
             Absent: there are no weights of it at all.
+            InputError: its snapshots are gone.
         """
-        self._require_weights()
-        for path in snapshot_files(self.folder):
+        files = snapshot_files(self.folder)
+        if not files and not self.here:
+            raise Absent(self._without_weights)
+        if not files:
+            raise InputError(f"{self.folder}: its snapshots are gone; delete the folder, and the same command trains it again")
+        for path in files:
             yield load(path, "cuda" if torch.cuda.is_available() else "cpu")
 
-    def _require_weights(self) -> None:
-        if not self.here:
-            raise Absent(f"its figures came without its weights ({self.folder}), and this one is not among them")
+    @property
+    def _without_weights(self) -> str:
+        return f"its figures came without its weights ({self.folder}), and this one is not among them"
 
     def protocol(self) -> Protocol:
         """The preset's protocol, fitted to its window."""

@@ -149,16 +149,17 @@ def sheet(made: Plan) -> Sheet:
     columns = [column for line in lines for column in line.cells]
     numbers = record.numbers
     notes = [] if record.note is None else [record.note]
-    others = {} if numbers is None or carried else numbers.elsewhere
+    others = {} if numbers is None or carried else numbers.others
     notes += [
         f"{line.name} is not in the paper: the number beside ours is that of {others[row].source}."
         for line in lines
-        if (row := record.paper_row(line.name) or "") in others
+        if (row := record.paper_row(line.name) or "") in others and any(cell.paper is not None for cell in line.cells.values())
     ]
     if made.options.selection == "per-cell-minimum":
         notes.append(
-            "Each cell of a trained row is the best of all evaluations during its training, chosen on test data, and so better "
-            "than any one network's: it compares with printed tables that are made so, not with figures of the final weights."
+            "Of a trained row each action's error at each time is the smallest of all evaluations during its training, chosen "
+            "on test data; means are over these. No one network has them: they compare with printed tables that are made so, "
+            "not with figures of the final weights."
         )
     if len(made.options.seeds) == 1 and record.shows not in PICTURES:
         notes.append("One seed: no interval is known, and small differences may be chance.")
