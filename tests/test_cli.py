@@ -142,7 +142,7 @@ def test_evaluate_takes_the_smallest_error_of_all_snapshots(
     for more in (["--held-out"], ["--html", str(tmp_path / "a.html")]):
         assert main([*words, *more]) == 2 and "--selection per-cell-minimum" in capsys.readouterr().err
     assert main([words[0], str(folder / "last.ckpt"), *words[2:]]) == 2
-    assert "needs the folder of a run" in capsys.readouterr().err
+    assert "last.ckpt: is no folder; --selection per-cell-minimum needs that of a run" in capsys.readouterr().err
 
 
 def test_evaluate_zero_velocity(motion: Store, tmp_path: Path):

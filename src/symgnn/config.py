@@ -325,6 +325,10 @@ class Preset:
     """The training."""
 
 
+Selection = Literal["last", "validation", "per-cell-minimum"]
+"""Which weights of a training are judged: the final ones, those that did best on what was held out, or for each figure those
+that did best in it on test data."""
+
 OWN = "own"
 """The layout that a store brings along."""
 

@@ -40,7 +40,6 @@ from symgnn.cli.paper import paper_list, paper_report, paper_run
 from symgnn.cli.shared import (
     File,
     Folder,
-    Selection,
     Switch,
     check_place,
     checkpoint_file,
@@ -56,6 +55,7 @@ from symgnn.config import (
     DataConfig,
     ModelConfig,
     Preset,
+    Selection,
     TrainingConfig,
     field_sources,
     load_preset,
@@ -191,10 +191,10 @@ def evaluate(
     if selection == "per-cell-minimum":
         from symgnn.models.checkpoint import snapshot_files
 
-        if not Path(model).is_dir() or held_out or html is not None:
-            raise InputError(
-                "--selection per-cell-minimum needs the folder of a run, and goes with no --held-out and no --html"
-            )
+        if held_out or html is not None:
+            raise InputError("--selection per-cell-minimum goes with no --held-out and no --html")
+        if not Path(model).is_dir():
+            raise InputError(f"{model}: is no folder; --selection per-cell-minimum needs that of a run of symgnn train")
         snapshots = snapshot_files(Path(model))
         if not snapshots:
             raise InputError(

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 from tyro.conf import Positional, UseAppendAction, arg
 
-from symgnn.cli.shared import File, Selection, check_place, duration, say, show
+from symgnn.cli.shared import File, check_place, duration, say, show
+from symgnn.config import Selection
 from symgnn.errors import InputError
 from symgnn.files import is_first_process
 

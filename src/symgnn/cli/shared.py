@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.console import Console
 from tyro.conf import FlagCreatePairsOff, arg
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 Folder = Annotated[Path, arg(metavar="DIR")]
 File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
-Selection = Literal["last", "validation", "per-cell-minimum"]
 Switch = Annotated[bool, FlagCreatePairsOff, arg(help_behavior_hint="")]
 
 

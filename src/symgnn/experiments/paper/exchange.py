@@ -10,6 +10,7 @@ import filelock
 from pydantic import ConfigDict, StringConstraints, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from symgnn.config import Selection
 from symgnn.errors import InputError
 from symgnn.experiments.paper.records import find_record
 from symgnn.experiments.paper.runner import Plan
@@ -44,7 +45,7 @@ class KeptPlan:
     on: str | None
     budget: float | None
     limit: int | None
-    selection: Literal["last", "validation", "per-cell-minimum"]
+    selection: Selection
     preset: dict[str, str]
     steps: dict[str, int]
     planned: list[str]
